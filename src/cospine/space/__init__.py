@@ -1,0 +1,1 @@
+"""Where things are: grids, images, transforms, and the one interpolation."""

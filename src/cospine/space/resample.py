@@ -1,0 +1,73 @@
+"""The one interpolation: all that is known of a volume's geometry composed, its values sampled once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospine.space.bspline import coefficients, sample_affine
+
+
+def resample_volume(
+    volume: NDArray, matrices: NDArray, shape: Sequence[int] | None = None, out: NDArray | None = None
+) -> NDArray[np.float32]:
+    """Sample a volume once with a cubic B-spline.
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+        Input values, any float or integer type.
+    matrices : ndarray (4, 4) or (slices, 4, 4)
+        Output voxel index to input voxel index; one for the whole volume or one for each output slice.
+    shape : sequence of int, optional
+        Shape of the output (x, y, z); the input's by default.
+    out : ndarray (x, y, z), float32, optional
+        Fortran-ordered array to write into.
+
+    Returns
+    -------
+    ndarray (x, y, z), float32, Fortran order
+        Values clipped to the range of the input; 0 more than one voxel outside of it.
+
+    Raises
+    ------
+    ValueError
+        When `matrices` does not hold one matrix or one a slice.
+    """
+    source = np.ascontiguousarray(volume.T)
+    if out is None:
+        out = np.empty(tuple(shape or volume.shape), dtype=np.float32, order="F")
+    slices = out.shape[2]
+    matrices = np.asarray(matrices, dtype=np.float64)
+    if matrices.ndim == 2:
+        matrices = np.broadcast_to(matrices, (slices, *matrices.shape))
+    if len(matrices) != slices:
+        raise ValueError(f"{len(matrices)} matrices for {slices} slices: give one, or one for each output slice")
+    low, high = float(source.min()), float(source.max())
+    sample_affine(coefficients(source), np.ascontiguousarray(matrices[:, :3]), low, high, out.T)
+    return out
+
+
+def resample_series(series: NDArray, matrices: NDArray, out: NDArray | None = None) -> NDArray[np.float32]:
+    """Sample every volume of a series once, each with its own matrices.
+
+    Parameters
+    ----------
+    series : ndarray (x, y, z, t), Fortran order
+        Input series.
+    matrices : ndarray (t, slices, 4, 4)
+        Output voxel to input voxel for each volume and output slice.
+    out : ndarray (x, y, z, t), float32, Fortran order, optional
+        Where to write; `series` itself is allowed, for each volume is read before it is written.
+
+    Returns
+    -------
+    ndarray (x, y, z, t), float32, Fortran order
+    """
+    if len(matrices) != series.shape[3]:
+        raise ValueError(f"{len(matrices)} sets of matrices for {series.shape[3]} volumes")
+    if out is None:
+        out = np.empty(series.shape, dtype=np.float32, order="F")
+    for t in range(series.shape[3]):
+        resample_volume(series[..., t], matrices[t], out=out[..., t])
+    return out
