@@ -1,0 +1,1 @@
+"""Registration kernels that motion, field and anatomy share."""

@@ -1,0 +1,176 @@
+"""Rigid registration of the volumes of a series to one reference, by robust Gauss-Newton.
+
+The reference is the model and the volume the measurement: the reference's spline is evaluated where the pose puts each
+measured voxel, so the noisy volume is never interpolated. The increment is composed on the reference's side (Lucas & Kanade
+1981; Baker & Matthews 2004, Int J Comput Vis 56:221-255); gain and offset of each volume are solved along, and Tukey's
+biweight takes out what moves on its own or activates.
+"""
+
+import math
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from cospine.space.bspline import value_and_gradient
+
+_TUKEY = 4.685  # 95 % efficiency for Gaussian residuals
+
+
+@njit(cache=True)
+def _rotation(w: NDArray) -> NDArray:
+    """Rodrigues' rotation matrix of a rotation vector."""
+    angle = math.sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
+    k = np.zeros((3, 3))
+    k[0, 1], k[0, 2], k[1, 2] = -w[2], w[1], -w[0]
+    k[1, 0], k[2, 0], k[2, 1] = w[2], -w[1], w[0]
+    if angle < 1e-12:
+        return np.eye(3) + k
+    return np.eye(3) + math.sin(angle) / angle * k + (1 - math.cos(angle)) / angle**2 * (k @ k)
+
+
+@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _accumulate(coefs, volume, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right):
+    """Sum the weighted normal equations of one volume; returns the robust residual scale and the weight used."""
+    nz, ny, nx = coefs.shape
+    normal[:] = 0
+    right[:] = 0
+    m = pose @ to_ras  # stored voxel -> reference RAS
+    back = ras_to_voxel @ m
+    j = np.empty(8)
+    absolute = 0.0
+    used = 0.0
+    for n in range(points.shape[0]):
+        i0, j0, k0 = points[n, 0], points[n, 1], points[n, 2]
+        x = back[0, 0] * i0 + back[0, 1] * j0 + back[0, 2] * k0 + back[0, 3]
+        y = back[1, 0] * i0 + back[1, 1] * j0 + back[1, 2] * k0 + back[1, 3]
+        z = back[2, 0] * i0 + back[2, 1] * j0 + back[2, 2] * k0 + back[2, 3]
+        if x < 0 or y < 0 or z < 0 or x > nx - 1 or y > ny - 1 or z > nz - 1:
+            continue
+        value, gx, gy, gz = value_and_gradient(coefs, x, y, z)
+        residual = volume[k0, j0, i0] - gain * value - offset
+        w = weight[n]
+        absolute += w * abs(residual)
+        used += w
+        if scale > 0:
+            ratio = residual / (_TUKEY * scale)
+            if abs(ratio) >= 1:
+                continue
+            w *= (1 - ratio * ratio) ** 2
+        # gradient in RAS mm, times the gain
+        rx = gain * (ras_to_voxel[0, 0] * gx + ras_to_voxel[1, 0] * gy + ras_to_voxel[2, 0] * gz)
+        ry = gain * (ras_to_voxel[0, 1] * gx + ras_to_voxel[1, 1] * gy + ras_to_voxel[2, 1] * gz)
+        rz = gain * (ras_to_voxel[0, 2] * gx + ras_to_voxel[1, 2] * gy + ras_to_voxel[2, 2] * gz)
+        px = m[0, 0] * i0 + m[0, 1] * j0 + m[0, 2] * k0 + m[0, 3] - centre[0]
+        py = m[1, 0] * i0 + m[1, 1] * j0 + m[1, 2] * k0 + m[1, 3] - centre[1]
+        pz = m[2, 0] * i0 + m[2, 1] * j0 + m[2, 2] * k0 + m[2, 3] - centre[2]
+        j[0], j[1], j[2] = rx, ry, rz
+        j[3] = py * rz - pz * ry
+        j[4] = pz * rx - px * rz
+        j[5] = px * ry - py * rx
+        j[6] = value
+        j[7] = 1.0
+        for a in range(8):
+            wa = w * j[a]
+            right[a] += wa * residual
+            for b in range(a, 8):
+                normal[a, b] += wa * j[b]
+    for a in range(8):
+        for b in range(a):
+            normal[a, b] = normal[b, a]
+    return 1.2533 * absolute / max(used, 1e-30), used
+
+
+@njit(cache=True, parallel=True)
+def _register(coefs, series, points, weight, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, poses, fit):
+    """Gauss-Newton for all volumes side by side, `poses` (stored RAS to reference RAS) and `fit` improved in place."""
+    for t in prange(series.shape[0]):
+        pose = poses[t].copy()
+        gain, offset, scale = fit[t, 0], fit[t, 1], 0.0
+        normal = np.empty((8, 8))
+        right = np.empty(8)
+        steps = 0
+        for steps in range(iterations):
+            scale, used = _accumulate(
+                coefs, series[t], points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right
+            )
+            if used == 0:
+                break
+            # units differ by orders of magnitude between translations, rotations, gain and offset
+            size = np.sqrt(np.diag(normal)) + 1e-30
+            step = np.linalg.solve(normal / np.outer(size, size) + 1e-9 * np.eye(8), right / size) / size
+            delta = np.eye(4)
+            rotation = _rotation(step[3:6])
+            delta[:3, :3] = rotation
+            delta[:3, 3] = step[:3] + centre - rotation @ centre
+            pose = delta @ pose
+            gain += step[6]
+            offset += step[7]
+            # a rotation is judged by what it does 50 mm from the centre
+            moved = np.abs(step[:3]).max() + 50.0 * np.abs(step[3:6]).max()
+            if steps > 0 and moved < tolerance_mm:
+                break
+        poses[t] = pose
+        fit[t, 0], fit[t, 1], fit[t, 2], fit[t, 3] = gain, offset, scale, steps + 1
+
+
+def register_rigid(
+    coefs: NDArray,
+    series: NDArray,
+    affine: NDArray,
+    centre: NDArray,
+    points: NDArray,
+    weight: NDArray,
+    poses: NDArray | None = None,
+    *,
+    iterations: int = 12,
+    tolerance_mm: float = 0.001,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pose of every volume of a series against a reference on the same grid.
+
+    Parameters
+    ----------
+    coefs : ndarray (z, y, x), float32
+        Spline coefficients of the reference (`space.bspline.coefficients`).
+    series : ndarray (t, z, y, x)
+        Volumes, C-contiguous.
+    affine : ndarray (4, 4)
+        Voxel (i, j, k) to RAS mm.
+    centre : ndarray (3,)
+        Point that rotations turn about, RAS mm.
+    points : ndarray (n, 3), int
+        Stored voxels (i, j, k) to compare.
+    weight : ndarray (n,)
+        Their weights.
+    poses : ndarray (t, 4, 4), optional
+        Where to start: stored RAS mm to reference RAS mm.
+    iterations : int
+        At most so many steps.
+    tolerance_mm : float
+        A step smaller than this, 50 mm from the centre, ends the search.
+
+    Returns
+    -------
+    poses : ndarray (t, 4, 4)
+        Stored RAS mm to reference RAS mm; the inverse is the pull-back that resampling needs and the push-forward of how the
+        head moved.
+    fit : ndarray (t, 4)
+        Gain, offset, scale of the residuals and steps taken.
+    """
+    count = len(series)
+    poses = np.tile(np.eye(4), (count, 1, 1)) if poses is None else np.array(poses, dtype=np.float64)
+    fit = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (count, 1))
+    _register(
+        coefs,
+        series,
+        np.ascontiguousarray(points, dtype=np.int32),
+        np.ascontiguousarray(weight, dtype=np.float64),
+        np.array(affine, dtype=np.float64),
+        np.ascontiguousarray(np.linalg.inv(affine)),
+        np.array(centre, dtype=np.float64),
+        iterations,
+        tolerance_mm,
+        poses,
+        fit,
+    )
+    return poses, fit

@@ -1,0 +1,134 @@
+"""In-plane shift of every slice of every volume against a reference slice, by robust Gauss-Newton.
+
+As in `register.rigid` the reference's spline is the model and the stored slice the measurement; two shifts, gain and
+offset are solved for each slice, and how much the slice knows of its shift comes back with it.
+"""
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from cospine.space.bspline import value_and_gradient_in_plane
+
+_TUKEY = 4.685
+
+
+@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+def _shifts(coefs, series, slices, first, pixels, weight, start, prior_sd, iterations, shift, information, fit):
+    for t in prange(series.shape[0]):
+        j = np.empty(4)
+        normal = np.empty((4, 4))
+        right = np.empty(4)
+        for s in range(slices.size):
+            k = slices[s]
+            s_x, s_y = start[t, s, 0], start[t, s, 1]
+            gain, offset, scale = 1.0, 0.0, 0.0
+            for step_number in range(iterations):
+                normal[:] = 0
+                right[:] = 0
+                absolute = 0.0
+                used = 0.0
+                for n in range(first[s], first[s + 1]):
+                    x, y = pixels[n, 0], pixels[n, 1]
+                    value, gx, gy = value_and_gradient_in_plane(coefs[k], x - s_x, y - s_y)
+                    residual = series[t, k, y, x] - gain * value - offset
+                    w = weight[n]
+                    absolute += w * abs(residual)
+                    used += w
+                    if scale > 0:
+                        ratio = residual / (_TUKEY * scale)
+                        if abs(ratio) >= 1:
+                            continue
+                        w *= (1 - ratio * ratio) ** 2
+                    j[0], j[1], j[2], j[3] = -gain * gx, -gain * gy, value, 1.0
+                    for a in range(4):
+                        right[a] += w * j[a] * residual
+                        for b in range(4):
+                            normal[a, b] += w * j[a] * j[b]
+                scale = 1.2533 * absolute / max(used, 1e-30)
+                noise = max(scale * scale, 1e-12)
+                for a in range(2):  # far from any structure the start is all that is known
+                    pull = noise / prior_sd[a] ** 2
+                    normal[a, a] += pull
+                    right[a] -= pull * ((s_x if a == 0 else s_y) - start[t, s, a])
+                size = np.sqrt(np.diag(normal)) + 1e-12
+                step = np.linalg.solve(normal / np.outer(size, size) + 1e-9 * np.eye(4), right / size) / size
+                limit = 1.0  # of a pixel: beyond it the linear model is worthless
+                s_x += min(max(step[0], -limit), limit)
+                s_y += min(max(step[1], -limit), limit)
+                gain += step[2]
+                offset += step[3]
+                if step_number > 0 and abs(step[0]) < 1e-3 and abs(step[1]) < 1e-3:
+                    break
+            # what is known of the shifts once gain and offset are given away: the Schur complement
+            corner = np.ascontiguousarray(normal[2:, 2:]) + 1e-12 * np.eye(2)
+            side = np.ascontiguousarray(normal[:2, 2:])
+            known = (normal[:2, :2] - side @ np.linalg.solve(corner, np.ascontiguousarray(side.T))) / noise
+            shift[t, s, 0], shift[t, s, 1] = s_x, s_y
+            information[t, s] = known
+            fit[t, s, 0], fit[t, s, 1] = gain, scale
+
+
+def slice_shifts(
+    coefs: NDArray,
+    series: NDArray,
+    slices: NDArray,
+    weight: NDArray,
+    start: NDArray,
+    prior_sd: NDArray,
+    *,
+    iterations: int = 10,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shift of the content of each slice against the reference, in pixels.
+
+    Parameters
+    ----------
+    coefs : ndarray (z, y, x), float32
+        In-plane spline coefficients of the reference (`coefficients(.., in_plane=True)`).
+    series : ndarray (t, z, y, x)
+        Volumes, C-contiguous.
+    slices : ndarray (n,) of int
+        Slices to measure.
+    weight : ndarray (z, y, x)
+        Weight of each pixel; those above 0 are compared.
+    start : ndarray (t, n, 2)
+        Where to start and what to fall back to (x, y), in pixels.
+    prior_sd : ndarray (2,)
+        How far from `start` a shift may reasonably be, SD in pixels.
+    iterations : int
+        At most so many steps.
+
+    Returns
+    -------
+    shift : ndarray (t, n, 2)
+        Along x and y, positive toward the higher index.
+    information : ndarray (t, n, 2, 2)
+        Inverse covariance of the shift for white residuals, prior included.
+    fit : ndarray (t, n, 2)
+        Gain and residual scale.
+    """
+    pixels, weights, first = [], [], [0]
+    for k in slices:
+        at = np.argwhere(weight[k] > 0)
+        pixels.append(at[:, ::-1])
+        weights.append(weight[k][tuple(at.T)])
+        first.append(first[-1] + len(at))
+    count = len(series)
+    shift = np.zeros((count, len(slices), 2))
+    information = np.zeros((count, len(slices), 2, 2))
+    fit = np.zeros((count, len(slices), 2))
+    _shifts(
+        coefs,
+        series,
+        np.asarray(slices, dtype=np.int64),
+        np.array(first, dtype=np.int64),
+        np.ascontiguousarray(np.concatenate(pixels), dtype=np.int64),
+        np.concatenate(weights).astype(np.float64),
+        np.ascontiguousarray(start, dtype=np.float64),
+        np.asarray(prior_sd, dtype=np.float64),
+        iterations,
+        shift,
+        information,
+        fit,
+    )
+    return shift, information, fit
