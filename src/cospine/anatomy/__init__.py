@@ -1,0 +1,1 @@
+"""Brain mask, cord mask: found in the image itself."""

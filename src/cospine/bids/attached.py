@@ -1,0 +1,75 @@
+"""What is attached to a run: its events and its physiological recordings."""
+
+import math
+from pathlib import Path
+
+from cospine.bids.findings import Report
+from cospine.bids.index import Entry, Index
+from cospine.bids.tables import number, read_tsv
+
+_HOUR_S = 3600.0
+_DAY_S = 86400.0
+
+
+def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
+    """Return the events table of a BOLD image, by inheritance; a missing or unusable one is reported."""
+    tables = index.applicable(entry, "events", (".tsv",))
+    if not tables:
+        if entry.name.entities.get("task") != "rest":
+            say("no-events", "no events table for this task run", "Add it to have activation estimated.")
+        return None
+    table = tables[-1]
+    path = index.root / table.relative
+    try:
+        columns = read_tsv(path)
+        for name in ("onset", "duration"):
+            values = [float(value) for value in columns[name] if value != "n/a"]
+            if not all(map(math.isfinite, values)) or (name == "onset" and not values):
+                raise ValueError(f"{name} holds no finite numbers")
+    except KeyError as error:
+        reason = f"has no column {error}"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    else:
+        return path
+    say("bad-events", f"{reason}; it is left aside", "Mend the table.", (table.relative,))
+    return None
+
+
+def find_physio(index: Index, entry: Entry, say: Report) -> tuple[Path, ...]:
+    """Return the recordings that carry the name of a BOLD image; what their sidecars lack is reported."""
+    mine = {key: value for key, value in entry.name.entities.items() if key != "echo"}
+    found: list[Path] = []
+    by_clock: dict[str, float] = {}
+    for candidate in index.folders[entry.folder]:
+        theirs = {key: value for key, value in candidate.name.entities.items() if key != "recording"}
+        if candidate.name.suffix != "physio" or candidate.name.extension not in (".tsv.gz", ".tsv"):
+            continue
+        if theirs != mine:
+            continue
+        found.append(index.root / candidate.relative)
+        sidecar = index.sidecar(candidate)
+        for file, reason in sidecar.broken:
+            say("invalid-json", f"cannot be read: {reason}", "Mend the file.", (file,))
+        if sidecar.broken:
+            continue
+        absent = [key for key in ("SamplingFrequency", "StartTime", "Columns") if key not in sidecar.content]
+        if absent:
+            message = f"the sidecar lacks {', '.join(absent)}"
+            say("physio-sidecar", message, "Add what is missing; BIDS requires it.", (candidate.relative,))
+        start = number(sidecar.content.get("StartTime"))
+        if start is not None and abs(start) > _HOUR_S:
+            by_clock[candidate.relative] = start
+    if by_clock:
+        unit = "milliseconds" if max(by_clock.values()) > _DAY_S else "seconds"
+        shown = " and ".join(f"{start:.10g}" for start in by_clock.values())
+        say(
+            "physio-start-time",
+            f"StartTime is {shown}, as a time of day in {unit} is, not seconds from the first volume",
+            "Give seconds from the first volume (negative when the recording starts before it), "
+            "after comparing with the AcquisitionTime of the image.",
+            tuple(by_clock),
+        )
+    if not found:
+        say("no-physio", "no recording of pulse or breathing", "Add them to have their noise modelled.")
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Motion of the brain (rigid), of the cord (slice-wise), and the hand-over between them."""

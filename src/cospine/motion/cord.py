@@ -1,0 +1,174 @@
+"""Cord motion: an in-plane shift of every slice at its own time.
+
+Each slice of each volume is measured against the mean of the aligned slices inside a soft mask about the cord; what head
+motion explains smoothly along the neck is fitted first, and the rest is tied between slices that are close in space and time
+(`motion.smoothness`). What is found is the apparent position in the distorted image: tissue motion and breathing's B0 together.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from cospine.errors import CoSpineError
+from cospine.motion.smoothness import Prior, smooth_shifts
+from cospine.register.slicewise import slice_shifts
+from cospine.space.bspline import coefficients
+from cospine.space.grid import Grid
+from cospine.space.resample import resample_volume
+
+logger = logging.getLogger(__name__)
+
+_PRIOR_SD_MM = 1.5  # how far the cord may be from where the head's motion puts it
+_ROUNDS = 2
+_KNOT_MM = 40.0  # between knots along the neck of how much of the head's motion the cord follows
+
+
+@dataclass(frozen=True)
+class CordMotion:
+    """How the cord moved, slice by slice, as the distorted image shows it.
+
+    Parameters
+    ----------
+    slices : ndarray (n,) of int
+        Stored slices measured.
+    shift_mm : ndarray (volumes, n, 2)
+        Total apparent shift along the two in-plane axes against the reference, positive toward the higher index.
+    measured_mm : ndarray (volumes, n, 2)
+        What each slice says on its own, before slices are tied together.
+    sd_mm : ndarray (volumes, n, 2)
+        Posterior SD of `shift_mm`.
+    mean : ndarray (x, y, z), float32
+        Mean of the aligned slices; the plain mean in slices without cord.
+    """
+
+    slices: NDArray[np.int_]
+    shift_mm: NDArray[np.float64] = field(repr=False)
+    measured_mm: NDArray[np.float64] = field(repr=False)
+    sd_mm: NDArray[np.float64] = field(repr=False)
+    mean: NDArray[np.float32] = field(repr=False)
+
+
+def estimate_cord_motion(
+    series: NDArray, grid: Grid, weight: NDArray, times_s: NDArray, head: NDArray | None = None
+) -> CordMotion:
+    """In-plane shift of the cord in every slice and volume.
+
+    Parameters
+    ----------
+    series : ndarray (x, y, z, t), float32, Fortran order
+        Stored series with slices along the third axis.
+    grid : Grid
+        Its grid.
+    weight : ndarray (x, y, z)
+        Soft mask about the cord, 0 where it is not.
+    times_s : ndarray (t, slices of the image)
+        Acquisition time of every slice.
+    head : ndarray (t, 6), optional
+        Head motion parameters; what the cord follows of them is fitted.
+
+    Returns
+    -------
+    CordMotion
+
+    Raises
+    ------
+    CoSpineError
+        When the mask is empty.
+    """
+    slices = np.flatnonzero((weight > 0).any(axis=(0, 1)))
+    if slices.size == 0:
+        raise CoSpineError(
+            "the cord mask is empty", "cord mask", "give one with --cord-mask, or leave the cord out with --regions brain"
+        )
+    count = series.shape[3]
+    pixel_mm = grid.voxel_mm[:2]
+    z_mm = slices * float(grid.voxel_mm[2])
+    slice_times = times_s[:, slices]
+    followed = _head_regressors(head, count)
+    shift = np.zeros((count, slices.size, 2))
+    measured = np.zeros_like(shift)
+    sd = np.zeros_like(shift)
+    mean = np.asarray(series.mean(axis=3, dtype=np.float64), dtype=np.float32)
+    used = np.asarray(weight, dtype=np.float64)
+    for number in range(_ROUNDS):
+        reference = mean if number else gaussian_filter(mean, (0.7, 0.7, 0))
+        coefs = coefficients(np.ascontiguousarray(reference.T), in_plane=True)
+        found, information, _ = slice_shifts(
+            coefs, series.T, slices, np.ascontiguousarray(used.T), shift / pixel_mm, _PRIOR_SD_MM / pixel_mm
+        )
+        measured = found * pixel_mm
+        measured_sd = np.sqrt(np.diagonal(np.linalg.inv(information), axis1=2, axis2=3)) * pixel_mm
+        for axis in range(2):
+            trend = _followed_head(measured[..., axis], measured_sd[..., axis], followed, z_mm)
+            # the first round only serves to sharpen the reference: the process is learnt from the second
+            rest, sd[..., axis], prior = smooth_shifts(
+                measured[..., axis] - trend,
+                measured_sd[..., axis],
+                slice_times,
+                z_mm,
+                None if number == _ROUNDS - 1 else Prior(breathing=0.02),
+            )
+            shift[..., axis] = rest + trend
+            logger.debug("cord motion, axis %d, round %d: %s", axis, number, prior)
+        shift -= np.median(shift, axis=0)
+        mean, variance = _aligned_moments(series, grid, slices, shift / pixel_mm, mean)
+        used = weight * _steadiness(variance, weight)
+    return CordMotion(slices, shift, measured, sd, mean)
+
+
+def _head_regressors(head: NDArray | None, count: int) -> NDArray[np.float64]:
+    """Head motion parameters centred and in mm at 50 mm, (t, p); none where the head was not measured or stood still."""
+    if head is None:
+        return np.zeros((count, 0))
+    scaled = (head - head.mean(axis=0)) * np.array([1, 1, 1, 50, 50, 50.0])
+    return scaled[:, scaled.std(axis=0) > 1e-4]
+
+
+def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) -> NDArray[np.float64]:
+    """Part of the shifts that is head motion times a smooth function of height, by ridge regression.
+
+    Shapes: shift and sd (t, n), head (t, p), z_mm (n,); returns (t, n).
+    """
+    if head.shape[1] == 0:
+        return np.zeros_like(shift)
+    knots = max(2, round(float(np.ptp(z_mm)) / _KNOT_MM) + 1)
+    position = np.linspace(z_mm.min(), z_mm.max(), knots)
+    hats = np.stack([np.interp(z_mm, position, row) for row in np.eye(knots)], axis=1)
+    design = (head[:, None, :, None] * hats[None, :, None, :]).reshape(shift.size, -1)
+    target = (shift - np.median(shift, axis=0)).ravel()
+    # motion that is not the head's is as large as the noise: a common floor keeps few slices from ruling
+    w = 1 / (sd.ravel() ** 2 + 0.15**2)
+    limit = 4 * 1.4826 * np.median(np.abs(target)) + 1e-9
+    normal = design.T @ (design * w[:, None]) + 25.0 * np.eye(design.shape[1])
+    return (design @ np.linalg.solve(normal, design.T @ (w * np.clip(target, -limit, limit)))).reshape(shift.shape)
+
+
+def _aligned_moments(series, grid: Grid, slices: NDArray, shift: NDArray, plain: NDArray):
+    """Mean and variance over time of the cord's slices brought to the reference, (x, y, z) each."""
+    mean = np.zeros(grid.shape, dtype=np.float32, order="F")
+    squares = np.zeros_like(mean)
+    aligned = np.empty_like(mean)
+    matrices = np.tile(np.eye(4), (grid.shape[2], 1, 1))
+    for t in range(series.shape[3]):
+        matrices[slices, :2, 3] = shift[t]
+        resample_volume(series[..., t], matrices, out=aligned)
+        aligned -= mean
+        mean += aligned / (t + 1)
+        squares += aligned * aligned * (t / (t + 1))
+    result = plain.copy(order="F")
+    result[..., slices] = mean[..., slices]
+    return result, squares / max(series.shape[3] - 1, 1)
+
+
+def _steadiness(variance: NDArray, weight: NDArray) -> NDArray[np.float64]:
+    """Weight by inverse variance over time, each slice on its own; pulsating CSF loses its say."""
+    steady = np.zeros(variance.shape)
+    for k in np.flatnonzero((weight > 0).any(axis=(0, 1))):
+        inside = weight[..., k] > 0
+        level = float(np.median(variance[..., k][inside]))
+        if level > 0:
+            steady[..., k] = np.minimum(level / (variance[..., k] + 0.3 * level), 2.0)
+    return steady
