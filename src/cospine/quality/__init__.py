@@ -1,0 +1,1 @@
+"""How good the data are: metrics, figures and the HTML report of one participant."""

@@ -1,0 +1,138 @@
+"""The summary of a run in plain words: one line a question, each with its number."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospine.quality.figure import signed
+from cospine.quality.metrics import RegionTsnr, cord_framewise_displacement
+from cospine.quality.report import Level, Number, Verdict
+from cospine.quality.traces import FD_THRESHOLD_MM
+
+CALM_FD_MM, RESTLESS_FD_MM = 0.25, 0.5
+"""Mean framewise displacement up to which the head was calm, and from which a run is in doubt, mm."""
+
+MANY_VOLUMES = 0.2
+"""Share of volumes above the FD threshold from which a run is in doubt."""
+
+LOW_TSNR = {"brain": 30.0, "cord": 6.0}
+"""Median raw tSNR below which a region deserves a look; protocol of 1.5 x 1.5 x 4 mm at 3 T."""
+
+LARGE_CORD_RMS_MM = 0.6
+"""RMS cord shift from which cord motion is called large, mm."""
+
+
+def run_verdicts(
+    *,
+    fd_mm: NDArray[np.floating] | None = None,
+    cord_shift_mm: NDArray[np.floating] | None = None,
+    tsnr_before: Sequence[RegionTsnr] = (),
+    tsnr_after: Sequence[RegionTsnr] = (),
+    interpolation_gain: Mapping[str, float] | None = None,
+    threshold_mm: float = FD_THRESHOLD_MM,
+) -> tuple[Verdict, ...]:
+    """Verdict lines of one run.
+
+    Parameters
+    ----------
+    fd_mm : (t,) array, optional
+        Framewise displacement of the head; the first is NaN.
+    cord_shift_mm : (t, slices, 2) array, optional
+        Apparent cord shifts, mm.
+    tsnr_before, tsnr_after : sequence of RegionTsnr
+        The same regions in the same order.
+    interpolation_gain : mapping of region to float, optional
+        Factor by which interpolation alone raises tSNR there (`cospine.quality.blur`); the gain is judged net of it.
+    threshold_mm : float
+        FD above which a volume is counted.
+    """
+    lines = []
+    if fd_mm is not None:
+        lines.append(_head(np.asarray(fd_mm, dtype=np.float64), threshold_mm))
+    if cord_shift_mm is not None:
+        lines.append(_cord(np.asarray(cord_shift_mm, dtype=np.float64)))
+    blurred = interpolation_gain or {}
+    lines.extend(_gain(old, new, blurred.get(old.name)) for old, new in zip(tsnr_before, tsnr_after, strict=True))
+    return tuple(lines)
+
+
+def run_numbers(
+    *,
+    fd_mm: NDArray[np.floating] | None = None,
+    cord_shift_mm: NDArray[np.floating] | None = None,
+    tsnr_before: Sequence[RegionTsnr] = (),
+    tsnr_after: Sequence[RegionTsnr] = (),
+    threshold_mm: float = FD_THRESHOLD_MM,
+) -> tuple[Number, ...]:
+    """Headline numbers of one run; the parameters are those of `run_verdicts`."""
+    numbers = []
+    if fd_mm is not None:
+        moved = np.asarray(fd_mm)[np.isfinite(fd_mm)]
+        numbers.append(Number("Head, mean FD", f"{moved.mean() if moved.size else 0.0:.2f}", "mm", region="brain"))
+        flagged = int((moved > threshold_mm).sum())
+        numbers.append(Number(f"Volumes above {threshold_mm:g} mm", f"{flagged}", f"of {len(fd_mm)}", region="brain"))
+    if cord_shift_mm is not None:
+        numbers.append(Number("Cord, RMS shift in plane", f"{_cord_rms(np.asarray(cord_shift_mm)):.2f}", "mm",
+                              region="cord"))  # fmt: skip
+    for old, new in zip(tsnr_before, tsnr_after, strict=True):
+        region = "cord" if "cord" in old.name.lower() else "brain" if "brain" in old.name.lower() else ""
+        if old.voxels and new.voxels:
+            numbers.append(Number(f"tSNR {old.name}, median", f"{new.median:.1f}", before=f"{old.median:.1f}", region=region))
+    return tuple(numbers)
+
+
+def _head(fd_mm: NDArray[np.float64], threshold_mm: float) -> Verdict:
+    moved = fd_mm[np.isfinite(fd_mm)]
+    if moved.size == 0:
+        return Verdict("look", "Head motion cannot be judged from one volume.")
+    mean_mm, count = float(moved.mean()), int((moved > threshold_mm).sum())
+    level: Level = "good"
+    words = "The head was calm"
+    if mean_mm > RESTLESS_FD_MM or count > MANY_VOLUMES * len(fd_mm):
+        level, words = "bad", "The head moved a lot; consider leaving this run out"
+    elif mean_mm > CALM_FD_MM or count > 0.5 * MANY_VOLUMES * len(fd_mm):
+        level, words = "look", "The head was restless"
+    return Verdict(
+        level,
+        f"{words}: mean framewise displacement {mean_mm:.2f} mm, largest {moved.max():.2f} mm, "
+        f"{count} of {len(fd_mm)} volumes above {threshold_mm:g} mm.",
+    )
+
+
+def _cord(shift_mm: NDArray[np.float64]) -> Verdict:
+    rms = _cord_rms(shift_mm)
+    fd = cord_framewise_displacement(shift_mm)[1:]
+    typical = float(np.median(fd)) if fd.size else 0.0
+    level: Level = "look" if rms > LARGE_CORD_RMS_MM else "good"
+    words = "Cord motion was large" if level == "look" else "Cord motion was moderate"
+    return Verdict(
+        level,
+        f"{words}: RMS shift {rms:.2f} mm in plane over {shift_mm.shape[1]} slices, "
+        f"{typical:.2f} mm from one volume to the next (median).",
+    )
+
+
+def _gain(old: RegionTsnr, new: RegionTsnr, by_interpolation: float | None) -> Verdict:
+    if not old.voxels or not new.voxels:
+        return Verdict("bad", f"tSNR in the {old.name} cannot be computed: no voxel with signal in the mask.")
+    change = 100 * (new.median / old.median - 1)
+    text = f"tSNR in the {old.name} went from {old.median:.1f} to {new.median:.1f} ({signed(change)} %, median over voxels)"
+    net = change
+    if by_interpolation is not None:
+        net = 100 * (new.median / (old.median * by_interpolation) - 1)
+        text += f", of which interpolation alone gives up to {100 * (by_interpolation - 1):.0f} %"
+    if change < -1.0:
+        return Verdict("look", f"{text}: lower after correction; look at the motion traces and the masks.")
+    if net < -1.0:
+        return Verdict("look", f"{text}: no gain beyond that of interpolation.")
+    floor = next((value for name, value in LOW_TSNR.items() if name in old.name.lower()), 0.0)
+    if old.median < floor:
+        return Verdict("look", f"{text}; below {floor:g} before correction, which is low for this protocol.")
+    return Verdict("good", f"{text}.")
+
+
+def _cord_rms(shift_mm: NDArray[np.floating]) -> float:
+    """RMS length of the in-plane shift about each slice's median, mm."""
+    about = shift_mm - np.median(shift_mm, axis=0)
+    return float(np.sqrt((about**2).sum(axis=2).mean()))
