@@ -42,9 +42,7 @@ def test_poses_are_found_whatever_gain_and_offset() -> None:
     found, fit = register_rigid(coefs, series.T, GRID.affine, GRID.centre, points, np.ones(len(points)))
     pushed = np.linalg.inv(found)
     at = GRID.to_ras(points[::20])
-    error = [
-        np.linalg.norm(at @ (a - b)[:3, :3].T + (a - b)[:3, 3], axis=1).mean() for a, b in zip(pushed, poses, strict=True)
-    ]
+    error = [np.linalg.norm(at @ (a - b)[:3, :3].T + (a - b)[:3, 3], axis=1).mean() for a, b in zip(pushed, poses, strict=True)]
     assert max(error) < 0.03
     np.testing.assert_allclose(fit[:, 0], 1.05, atol=0.01)
     moved_by = np.linalg.norm(at @ (poses[0] - np.eye(4))[:3, :3].T + (poses[0] - np.eye(4))[:3, 3], axis=1).mean()
@@ -94,9 +92,7 @@ def test_slice_shifts_and_what_is_known_of_them() -> None:
     reference = volume.copy()
     reference[..., 4] = 300
     coefs = coefficients(np.ascontiguousarray(reference.T), in_plane=True)
-    found, information, _ = slice_shifts(
-        coefs, series.T, np.arange(5), weight, np.zeros((12, 5, 2)), np.array([1.0, 1.0])
-    )
+    found, information, _ = slice_shifts(coefs, series.T, np.arange(5), weight, np.zeros((12, 5, 2)), np.array([1.0, 1.0]))
     error = found[:, :4] - truth[:, :4]
     assert np.sqrt((error**2).mean()) < 0.04
     predicted = np.sqrt(np.diagonal(np.linalg.inv(information), axis1=2, axis2=3))

@@ -46,9 +46,7 @@ def test_one_matrix_a_slice_equals_slicewise_shift() -> None:
     found = resample_volume(volume, matrices)
     for k in range(6):
         expected = ndimage.shift(volume[..., k].astype(float), -shift[k], order=3, mode="mirror")
-        np.testing.assert_allclose(
-            found[3:-3, 3:-3, k], np.clip(expected, volume.min(), volume.max())[3:-3, 3:-3], atol=2e-6
-        )
+        np.testing.assert_allclose(found[3:-3, 3:-3, k], np.clip(expected, volume.min(), volume.max())[3:-3, 3:-3], atol=2e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -108,10 +106,10 @@ def test_gradient_is_the_derivative_of_the_value() -> None:
     h = 1e-2
     for x, y, z in ((4.3, 5.6, 3.2), (1.1, 8.7, 7.9), (0.2, 0.4, 0.1)):
         gradient = value_and_gradient(c, x, y, z)[1:]
+        at = np.array([x, y, z])
         numeric = [
-            (value_and_gradient(c, x + h * a, y + h * b, z + h * d)[0] - value_and_gradient(c, x - h * a, y - h * b, z - h * d)[0])
-            / (2 * h)
-            for a, b, d in np.eye(3)
+            (value_and_gradient(c, *(at + h * step))[0] - value_and_gradient(c, *(at - h * step))[0]) / (2 * h)
+            for step in np.eye(3)
         ]
         np.testing.assert_allclose(gradient, numeric, atol=2e-3)
     plane = coefficients(np.ascontiguousarray(smooth_volume((12, 11, 10)).T), in_plane=True)

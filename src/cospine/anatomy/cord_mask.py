@@ -15,6 +15,7 @@ from cospine.space.grid import Grid
 _CANAL_RADIUS_MM = 7.5
 _HALF_WIDTH_MM = 5.5  # cord, left-right; cervical mean of 13 mm at the enlargement, 11 above and below
 _HALF_DEPTH_MM = 3.9  # cord, front-back
+_WEIGHT_RADIUS_MM = 10.0
 _LEAST_LENGTH_MM = 15.0
 _LEAST_SCORE = 0.12  # a canal stands out this much from what surrounds it, median over slices
 
@@ -225,7 +226,7 @@ def _drawn(grid, up, slices, centre, score, in_plane_mm) -> CordMask:
         radius = np.hypot(down / half[0], across / half[1])
         at = tuple(slice(None) if axis != up else int(k) for axis in range(3))
         mask[at] = radius <= 1
-        # full weight over the cord, half way down in the CSF, none in the vertebrae
-        weight[at] = 1 / (1 + np.exp((np.hypot(down, across) - 8.0) / 0.8))
+        # the cord, its CSF and the canal's edge, which moves almost as the cord does and tells more of it than the cord alone
+        weight[at] = 1 / (1 + np.exp((np.hypot(down, across) - _WEIGHT_RADIUS_MM) / 0.8))
     weight[weight < 0.02] = 0
     return CordMask(mask, weight, np.asarray(slices, dtype=int), np.asarray(centre, dtype=float), np.asarray(score, dtype=float))

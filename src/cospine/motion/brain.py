@@ -106,9 +106,7 @@ def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: in
     return HeadMotion(pushed, rigid_parameters(pushed, grid.centre), grid.centre, mean, start)
 
 
-def aligned_moments(
-    series: NDArray, grid: Grid, poses: NDArray, chosen: NDArray
-) -> tuple[NDArray[np.float32], NDArray]:
+def aligned_moments(series: NDArray, grid: Grid, poses: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
     """Mean and variance over time of chosen volumes, each brought to the reference first.
 
     Parameters

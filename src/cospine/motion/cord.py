@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 _PRIOR_SD_MM = 1.5  # how far the cord may be from where the head's motion puts it
 _ROUNDS = 2
 _KNOT_MM = 40.0  # between knots along the neck of how much of the head's motion the cord follows
+_OWN_MOTION_MM = 0.03  # floor on a measurement's SD: what the cord does beside the head
+_RIDGE = 5.0
+_HUBER = 2.0  # robust SDs beyond which a measurement loses weight (Huber 1981)
+_REWEIGHTINGS = 4
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _head_regressors(head: NDArray | None, count: int) -> NDArray[np.float64]:
 
 
 def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) -> NDArray[np.float64]:
-    """Part of the shifts that is head motion times a smooth function of height, by ridge regression.
+    """Part of the shifts that is head motion times a smooth function of height, by robust ridge regression.
 
     Shapes: shift and sd (t, n), head (t, p), z_mm (n,); returns (t, n).
     """
@@ -139,11 +143,16 @@ def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) ->
     hats = np.stack([np.interp(z_mm, position, row) for row in np.eye(knots)], axis=1)
     design = (head[:, None, :, None] * hats[None, :, None, :]).reshape(shift.size, -1)
     target = (shift - np.median(shift, axis=0)).ravel()
-    # motion that is not the head's is as large as the noise: a common floor keeps few slices from ruling
-    w = 1 / (sd.ravel() ** 2 + 0.15**2)
-    limit = 4 * 1.4826 * np.median(np.abs(target)) + 1e-9
-    normal = design.T @ (design * w[:, None]) + 25.0 * np.eye(design.shape[1])
-    return (design @ np.linalg.solve(normal, design.T @ (w * np.clip(target, -limit, limit)))).reshape(shift.shape)
+    known = 1 / (sd.ravel() ** 2 + _OWN_MOTION_MM**2)
+    robust = np.ones_like(known)
+    fitted = np.zeros_like(target)
+    for _ in range(_REWEIGHTINGS):
+        w = known * robust
+        normal = design.T @ (design * w[:, None]) + _RIDGE * np.eye(design.shape[1])
+        fitted = design @ np.linalg.solve(normal, design.T @ (w * target))
+        off = np.abs(target - fitted) * np.sqrt(known)
+        robust = np.minimum(1, _HUBER * 1.4826 * np.median(off) / np.maximum(off, 1e-9))
+    return fitted.reshape(shift.shape)
 
 
 def _aligned_moments(series, grid: Grid, slices: NDArray, shift: NDArray, plain: NDArray):

@@ -120,14 +120,14 @@ def coefficients(volume: NDArray, out: NDArray | None = None, *, in_plane: bool 
 
 
 @njit(cache=True, inline="always")
-def weights(f: float) -> tuple[float, float, float, float]:
+def weights(f):
     """Cubic B-spline weights of the four neighbours of a point at fraction f behind the second of them."""
     g = 1.0 - f
     return g * g * g / 6.0, 2.0 / 3.0 - 0.5 * f * f * (2.0 - f), 2.0 / 3.0 - 0.5 * g * g * (2.0 - g), f * f * f / 6.0
 
 
 @njit(cache=True, inline="always")
-def slopes(f: float) -> tuple[float, float, float, float]:
+def slopes(f):
     """Derivatives of :func:`weights` by f."""
     g = 1.0 - f
     return -0.5 * g * g, f * (1.5 * f - 2.0), -g * (1.5 * g - 2.0), 0.5 * f * f
@@ -194,17 +194,14 @@ def sample_affine(c: NDArray, matrices: NDArray, low: float, high: float, out: N
                         for b in range(4):
                             row = c[index_z[a], index_y[b]]
                             plane += v[b] * (
-                                w0 * row[index_x[0]]
-                                + w1 * row[index_x[1]]
-                                + w2 * row[index_x[2]]
-                                + w3 * row[index_x[3]]
+                                w0 * row[index_x[0]] + w1 * row[index_x[1]] + w2 * row[index_x[2]] + w3 * row[index_x[3]]
                             )
                         total += u[a] * plane
                 out[k, j, i] = min(max(total, lo), hi)
 
 
 @njit(cache=True, inline="always", fastmath={"contract", "reassoc", "nsz"})
-def value_and_gradient(c: NDArray, x: float, y: float, z: float) -> tuple[float, float, float, float]:
+def value_and_gradient(c, x, y, z):
     """Spline value and its gradient by voxel index (x, y, z) at one point inside the lattice."""
     nz, ny, nx = c.shape
     fx = math.floor(x)
@@ -254,7 +251,7 @@ def value_and_gradient(c: NDArray, x: float, y: float, z: float) -> tuple[float,
 
 
 @njit(cache=True, inline="always", fastmath={"contract", "reassoc", "nsz"})
-def value_and_gradient_in_plane(c: NDArray, x: float, y: float) -> tuple[float, float, float]:
+def value_and_gradient_in_plane(c, x, y):
     """Spline value and its gradient by pixel index (x, y) at one point of one slice (y, x)."""
     ny, nx = c.shape
     fx = math.floor(x)

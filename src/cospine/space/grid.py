@@ -39,7 +39,7 @@ class Grid:
         return self.to_ras((np.array(self.shape) - 1) / 2)
 
     @property
-    def inverse(self) -> NDArray[np.float64]:
+    def inverse(self) -> NDArray[np.floating]:
         """RAS mm to voxel index, shape (4, 4)."""
         return np.linalg.inv(self.affine)
 

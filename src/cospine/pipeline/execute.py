@@ -1,0 +1,217 @@
+"""All chosen participants, one after the other; one that fails never stops the others."""
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cospine.bids import Dataset, Derivatives, Finding, Participant, Run, read_dataset
+from cospine.errors import CoSpineError
+from cospine.pipeline.process import RunResult, process_run
+from cospine.pipeline.progress import Event, Listener, silent
+from cospine.pipeline.reporting import RunSection, participant_page, run_section
+from cospine.pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# share of a run's time that each step takes, for the time left
+_SHARE = {"read": 0.10, "masks": 0.02, "motion": 0.36, "resample": 0.17, "quality": 0.06, "write": 0.14, "report": 0.15}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run or participant that could not be processed."""
+
+    participant: str
+    run: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an execution.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What was read, with all findings.
+    reports : tuple of Path
+        One a participant.
+    failures : tuple of Failure
+        Runs that failed while being processed.
+    """
+
+    dataset: Dataset
+    reports: tuple[Path, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for was done."""
+        return not self.failures and not any(one.severity == "error" for one in self.dataset.findings)
+
+
+def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
+    """Read what the settings choose of a dataset, with all that is wrong in it.
+
+    Raises
+    ------
+    CoSpineError
+        When the folder cannot be read, or `--cord-mask` meets not exactly one run.
+    """
+    dataset = read_dataset(
+        bids_dir,
+        participants=settings.participant_label,
+        sessions=settings.session_label,
+        tasks=settings.task,
+        runs=settings.run,
+    )
+    if settings.cord_mask is not None and len(dataset.runnable) != 1:
+        raise CoSpineError(
+            f"--cord-mask stands for one run, but {len(dataset.runnable)} are chosen",
+            str(settings.cord_mask),
+            "choose one with --participant-label, --task and --run, or use --overrides",
+        )
+    for path in (settings.cord_mask, settings.overrides):
+        if path is not None and not path.exists():
+            raise CoSpineError("no such file or folder", str(path), "check the path")
+    return dataset
+
+
+def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: Listener = silent) -> Outcome:
+    """Process every participant of a dataset that can be processed.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        From :func:`read_chosen`.
+    output_dir : Path
+        Folder of the derivatives; made when absent.
+    settings : Settings
+        Parameters.
+    listen : callable
+        Told of every step.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    CoSpineError
+        When the output folder cannot be used.
+    """
+    _check_output(dataset.root, output_dir)
+    derivatives = Derivatives(output_dir.resolve(), dataset.root.resolve())
+    derivatives.write_dataset_description(dataset.name)
+    # volumes say how long a run takes, near enough
+    size = {id(run): max(run.volumes, 1) for run in dataset.runnable}
+    total = sum(size.values())
+    done = 0.0
+    reports: list[Path] = []
+    failures: list[Failure] = []
+    for participant in dataset.participants:
+        sections: list[RunSection] = []
+        failed: list[Failure] = []
+        if not participant.runnable and not participant.findings:
+            continue
+        with _log_file(output_dir / "logs" / f"{participant.label}.log"):
+            for run in participant.runnable:
+                part = size[id(run)] / total
+                try:
+                    sections.append(_one_run(run, participant, derivatives, settings, listen, done, part))
+                except Exception as error:
+                    failed.append(_failure(run, error))
+                    listen(Event(participant.label, run.label, "", done + part, failed[-1].error))
+                    if settings.stop_on_first_crash:
+                        break
+                done += part
+            page = participant_page(participant, dataset, sections, [(one.run, one.error) for one in failed], settings)
+            path = output_dir / f"{participant.label}.html"
+            derivatives.write_text(path, page)
+            reports.append(path)
+        failures += failed
+        if failed and settings.stop_on_first_crash:
+            break
+    return Outcome(dataset, tuple(reports), tuple(failures))
+
+
+def _one_run(
+    run: Run,
+    participant: Participant,
+    derivatives: Derivatives,
+    settings: Settings,
+    listen: Listener,
+    done: float,
+    part: float,
+) -> RunSection:
+    """Process a run and draw its part of the report; tells of each step."""
+    passed = 0.0
+    last = ""
+
+    def said(step: str) -> None:
+        nonlocal passed, last
+        passed += _SHARE.get(last, 0.0)
+        last = step
+        logger.info("%s: %s", run.label, step)
+        listen(Event(participant.label, run.label, step, done + part * passed))
+
+    result: RunResult = process_run(run, derivatives, settings, said)
+    said("report")
+    section = run_section(result, participant)
+    record = {
+        "CoSpine": derivatives.version,
+        "Parameters": settings.parameters(),
+        "Steps": [step.record(derivatives.root, derivatives.raw or derivatives.root) for step in result.steps],
+    }
+    derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_steps.json", record)
+    listen(Event(participant.label, run.label, "", done + part))
+    return section
+
+
+def _failure(run: Run, error: Exception) -> Failure:
+    """What to tell of an error; one that is not ours keeps its traceback in the log."""
+    if isinstance(error, CoSpineError):
+        logger.error("%s: %s", run.label, error)
+        return Failure(run.participant, run.label, str(error))
+    logger.error("%s: %s", run.label, traceback.format_exc())
+    text = f"{type(error).__name__}: {error}. This is a fault of CoSpine: the log has the details, please report them"
+    return Failure(run.participant, run.label, text)
+
+
+def _check_output(raw: Path, output_dir: Path) -> None:
+    if output_dir.exists() and not output_dir.is_dir():
+        raise CoSpineError("the output is a file", str(output_dir), "name a folder")
+    if output_dir.resolve() == raw.resolve():
+        raise CoSpineError(
+            "the output folder is the dataset itself", str(output_dir), "choose another, for example its derivatives/cospine"
+        )
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CoSpineError(f"cannot be made ({error.strerror})", str(output_dir), "choose a folder you may write to") from error
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """All that is logged while a participant is processed, in a file of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("cospine")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def selected_findings(dataset: Dataset, participant: Participant) -> tuple[Finding, ...]:
+    """Findings that a participant's report shows: the person's own and the dataset's."""
+    return tuple(one for one in dataset.findings if one.participant in (None, participant.label))

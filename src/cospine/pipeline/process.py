@@ -1,0 +1,279 @@
+"""One run, from the stored series to the corrected one."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospine.bids import Derivatives, Run, load_bold, load_image
+from cospine.errors import CoSpineError
+from cospine.motion.brain import HeadMotion
+from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
+from cospine.pipeline.settings import Settings
+from cospine.pipeline.step import Step
+from cospine.pipeline.tables import confounds_table, cord_table, head_table
+from cospine.quality import metrics
+from cospine.quality.blur import interpolation_gain
+from cospine.space.grid import Grid
+from cospine.space.io import itk_series
+from cospine.space.resample import resample_series
+
+logger = logging.getLogger(__name__)
+
+VERSIONS = {"masks": "1", "motion": "1", "resample": "1", "quality": "1"}
+_MASK_VOLUMES = 30
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What is known of a run when it has been processed; the report is drawn from it."""
+
+    run: Run
+    grid: Grid
+    motion: Motion
+    dummies: int
+    displacement: NDArray[np.float64] | None = field(repr=False)
+    cord_displacement: NDArray[np.float64] | None = field(repr=False)
+    dvars: tuple[NDArray[np.float64], NDArray[np.float64]] = field(repr=False)
+    tsnr_raw: NDArray[np.float32] = field(repr=False)
+    tsnr: NDArray[np.float32] = field(repr=False)
+    sd_raw: NDArray[np.float32] = field(repr=False)
+    sd: NDArray[np.float32] = field(repr=False)
+    blur_gain: dict[str, float]
+    mean: NDArray[np.float32] = field(repr=False)
+    series: NDArray[np.float32] = field(repr=False)
+    cord_mask_given: bool
+    steps: tuple[Step, ...] = ()
+
+
+def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Callable[[str], None]) -> RunResult:
+    """Correct a run for motion and write all that belongs to it but the report.
+
+    Parameters
+    ----------
+    run : Run
+        One without errors.
+    derivatives : Derivatives
+        Where to write.
+    settings : Settings
+        Parameters.
+    said : callable
+        Called with the name of each step as it begins.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    CoSpineError
+        When the run cannot be processed: with what, where and remedy.
+    """
+    said("read")
+    series = load_bold(run)
+    grid = Grid(series.shape[:3], run.affine)
+    slice_times = None
+    if run.slice_times_s is not None and run.slice_axis == 2 and "slicetiming" not in settings.ignore:
+        slice_times = np.array(run.slice_times_s)
+    dummies = count_dummies(series, settings.dummy_scans)
+
+    said("masks")
+    given, given_files = _given(run, derivatives, settings, grid)
+    some = np.unique(np.linspace(dummies, series.shape[3] - 1, min(_MASK_VOLUMES, series.shape[3])).astype(int))
+    rough = series[..., some].mean(axis=3, dtype=np.float32)
+    masks = find_masks(rough, grid, settings.regions, given, run.slice_axis)
+    if not masks.brain.any() and not masks.cord.found:
+        raise CoSpineError(
+            f"neither brain ({masks.brain_reason}) nor cord ({masks.cord.reason}) was found",
+            str(run.bold),
+            "check the image and its orientation, or give a mask with --cord-mask or --overrides",
+        )
+
+    said("motion")
+    motion = follow_motion(
+        series,
+        grid,
+        run.tr_s,
+        slice_times,
+        masks,
+        regions=settings.regions,
+        given=given,
+        dummies=dummies,
+        slice_axis=run.slice_axis,
+    )
+
+    said("resample")
+    steady = series[..., dummies:]
+    tsnr_raw, sd_raw = metrics.tsnr(steady), metrics.temporal_sd(steady)
+    noise_sd = thermal_noise(steady, motion.reference)
+    corrected = resample_series(series, motion.matrices)
+    del series, steady
+
+    said("quality")
+    inside = motion.masks.brain | motion.masks.cord.mask
+    head, cord = motion.head, motion.cord
+    result = RunResult(
+        run=run,
+        grid=grid,
+        motion=motion,
+        dummies=dummies,
+        displacement=None if head is None else metrics.framewise_displacement(head.parameters),
+        cord_displacement=None if cord is None else metrics.cord_framewise_displacement(cord.shift_mm),
+        dvars=metrics.dvars(corrected, inside),
+        tsnr_raw=tsnr_raw,
+        tsnr=metrics.tsnr(corrected[..., dummies:]),
+        blur_gain={name: blur_gain(motion.matrices, mask) for name, mask in motion.regions.items()},
+        sd_raw=sd_raw,
+        sd=metrics.temporal_sd(corrected[..., dummies:]),
+        mean=metrics.mean_image(corrected[..., dummies:]),
+        series=corrected,
+        cord_mask_given=given.cord is not None,
+    )
+
+    said("write")
+    steps = _write(result, derivatives, settings, given_files, noise_sd)
+    return RunResult(**{**vars(result), "steps": steps})
+
+
+def thermal_noise(series: NDArray, reference: NDArray) -> float:
+    """SD of the quietest tissue from volume to volume: what rounding must stay below.
+
+    Parameters
+    ----------
+    series : ndarray (x, y, z, t)
+        Stored series.
+    reference : ndarray (x, y, z)
+        Mean; the brighter half of what has signal is looked at.
+    """
+    bright = np.flatnonzero((reference > 0.3 * np.percentile(reference, 98)).ravel(order="F"))
+    bright = bright[:: max(1, len(bright) // 5000)]
+    voxels = series.reshape(-1, series.shape[3], order="F")[bright].astype(np.float64)
+    # differences of neighbours in time leave drift and slow physiology out
+    return float(np.percentile(np.diff(voxels, axis=1).std(axis=1) / np.sqrt(2), 5)) if len(bright) else 0.0
+
+
+def blur_gain(matrices: NDArray, mask: NDArray) -> float:
+    """Factor by which interpolation alone raises tSNR in a mask, from the shifts the volumes had there.
+
+    Parameters
+    ----------
+    matrices : ndarray (t, slices, 4, 4)
+        Reference voxel to stored voxel.
+    mask : ndarray (x, y, z), bool
+        Not empty.
+    """
+    where = np.argwhere(mask)
+    where = np.pad(where[:: max(1, len(where) // 500)], ((0, 0), (0, 1)), constant_values=1)
+    moved = np.einsum("tnij,nj->tni", matrices[:, where[:, 2], :3], where) - where[:, :3]
+    return interpolation_gain(moved)
+
+
+def _given(run: Run, derivatives: Derivatives, settings: Settings, grid: Grid) -> tuple[Given, tuple[Path, ...]]:
+    """Masks of the user for this run, on its grid."""
+    files: dict[str, Path] = {}
+    if settings.overrides is not None:
+        for region, names in (("brain", {"desc": "brain"}), ("cord", {"label": "SC"})):
+            path = derivatives.path(run, "mask", **names)
+            candidate = settings.overrides / path.relative_to(derivatives.root)
+            if candidate.is_file():
+                files[region] = candidate
+    if settings.cord_mask is not None:
+        files["cord"] = settings.cord_mask
+    masks = {}
+    for region, path in files.items():
+        data, affine = load_image(path)
+        if data.shape != grid.shape or not np.allclose(affine, grid.affine, atol=0.01):
+            raise CoSpineError(
+                f"the mask is not on the grid of the run: shape {data.shape} against {grid.shape}, or another affine",
+                str(path),
+                "resample it to the BOLD series first",
+            )
+        if not (data > 0).any():
+            raise CoSpineError("the mask is empty", str(path), "draw it, or leave it out")
+        masks[region] = np.asfortranarray(data > 0)
+        logger.info("%s: %s mask taken from %s", run.label, region, path)
+    return Given(**masks), tuple(files.values())
+
+
+def _write(result: RunResult, out: Derivatives, settings: Settings, given: tuple[Path, ...], noise_sd: float) -> tuple[Step, ...]:
+    run, grid, motion = result.run, result.grid, result.motion
+    source = out.uri(run.bold) if out.raw is not None else run.bold.name
+    basis: dict[str, Any] = {"Sources": [source]}
+    masks_written, motion_written, quality_written = [], [], []
+
+    def image(name: str, data: NDArray, where: list[Path], about: dict[str, Any], **entities: str) -> Path:
+        path = out.path(run, name, **entities)
+        out.write_image(path, data, grid.affine, {**basis, **about})
+        where.append(path)
+        return path
+
+    given_names = [path.name for path in given]
+    if motion.masks.brain.any():
+        image("mask", motion.masks.brain, masks_written, {"Type": "Brain", "GivenBy": given_names}, desc="brain")
+    if motion.masks.cord.found:
+        image("mask", motion.masks.cord.mask, masks_written, {"Type": "ROI", "GivenBy": given_names}, label="SC")
+    reference = image(
+        "boldref",
+        motion.reference,
+        motion_written,
+        {"Description": "Mean of the volumes aligned to each other, distorted as acquired; motion is measured to it"},
+        desc="hmc",
+    )
+    image(
+        "boldref",
+        result.mean,
+        motion_written,
+        {
+            "Description": "Temporal mean of the corrected series: grid and space of masks and preprocessed BOLD",
+            "DistortionCorrected": False,
+        },
+        desc="coreg",
+    )
+    if motion.head is not None:
+        _write_head(out, run, motion.head, motion_written)
+    if motion.cord is not None:
+        path = out.path(run, "timeseries", ".tsv", desc="cordmotion")
+        out.write_tsv(path, *cord_table(motion.cord))
+        motion_written.append(path)
+    confounds = out.path(run, "timeseries", ".tsv", desc="confounds")
+    out.write_tsv(
+        confounds,
+        *confounds_table(motion.head, motion.cord, result.displacement, result.cord_displacement, result.dvars, result.dummies),
+    )
+    quality_written.append(confounds)
+    about = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
+    image("boldmap", result.tsnr_raw, quality_written, about, desc="raw", stat="tsnr")
+    image("boldmap", result.tsnr, quality_written, about, desc="preproc", stat="tsnr")
+    bold = out.path(run, "bold", desc="preproc")
+    sidecar = {
+        **basis,
+        **{key: run.sidecar[key] for key in ("TaskName", "SliceTiming", "EchoTime") if key in run.sidecar},
+        "Description": "Motion corrected in one interpolation (cubic B-spline); not smoothed, not distortion corrected",
+        "SkullStripped": False,
+        "SpatialReference": out.uri(reference),
+        "HeadMotionCorrected": motion.head is not None,
+        "CordMotionCorrected": motion.cord is not None,
+        "DistortionCorrected": False,
+        "NonSteadyStateVolumes": result.dummies,
+    }
+    out.write_bold(bold, result.series, grid.affine, run.tr_s, sidecar, noise_sd=noise_sd)
+    parameters = settings.parameters()
+    files = (run.bold, *given)
+    return (
+        Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
+        Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),
+        Step("resample", VERSIONS["resample"], (run.bold, *motion_written), parameters, (bold,)),
+        Step("quality", VERSIONS["quality"], (run.bold, bold), parameters, tuple(quality_written)),
+    )
+
+
+def _write_head(out: Derivatives, run: Run, head: HeadMotion, written: list[Path]) -> None:
+    table = out.path(run, "timeseries", ".tsv", desc="headmotion")
+    out.write_tsv(table, *head_table(head))
+    xfm = out.path(run, "xfm", ".txt", from_="orig", to="boldref", mode="image", desc="hmc")
+    out.write_text(xfm, itk_series(head.poses, head.centre))
+    written += [table, xfm]

@@ -1,0 +1,239 @@
+"""From results to the page of a participant: facts, verdicts, numbers, figures, methods."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from cospine import __version__
+from cospine.bids import Dataset, Participant, Run, read_tsv
+from cospine.pipeline.process import RunResult
+from cospine.pipeline.settings import Settings
+from cospine.quality import carpet, maps, metrics, mosaic, traces
+from cospine.quality.figure import Figure
+from cospine.quality.methods import MethodsText, motion_methods
+from cospine.quality.report import Failure, Number, ParticipantReport, RunReport, Verdict, participant_html
+from cospine.quality.verdicts import run_numbers, run_verdicts
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """A run's part of the page, and the methods it used."""
+
+    page: RunReport
+    methods: MethodsText
+
+
+def run_section(result: RunResult, participant: Participant) -> RunSection:
+    """Draw the part of the page that belongs to one run.
+
+    Parameters
+    ----------
+    result : RunResult
+        What came of the run.
+    participant : Participant
+        Whose run it is; for the field maps linked to it.
+    """
+    run, motion = result.run, result.motion
+    notes = []
+    if not motion.masks.brain.any():
+        notes.append(f"No brain was processed: {motion.masks.brain_reason}.")
+    if motion.cord is None:
+        notes.append(f"No cord was processed: {motion.masks.cord.reason}. So there is no cord tSNR to raise.")
+    notes.append("Distortion correction is not part of this version: brain and cord are where the distorted EPI shows them.")
+    if result.dummies:
+        notes.append(f"The first {result.dummies} volumes are not in steady state: kept, flagged, left out of tSNR.")
+    verdicts, numbers = _summary(result)
+    page = RunReport(
+        prefix=run.prefix,
+        title=", ".join(f"{key} {value}" for key, value in run.entities.items() if key != "sub").replace("task ", "", 1),
+        facts=_facts(run, participant),
+        verdicts=verdicts,
+        numbers=numbers,
+        findings=run.findings,
+        figures=_figures(result),
+        notes=tuple(notes),
+        outputs=_outputs(result),
+    )
+    text = motion_methods(__version__, regions=tuple(motion.regions), cord_mask_given=result.cord_mask_given)
+    return RunSection(page, text)
+
+
+def participant_page(
+    participant: Participant,
+    dataset: Dataset,
+    sections: Sequence[RunSection],
+    failures: Sequence[tuple[str, str]],
+    settings: Settings,
+) -> str:
+    """The page of a participant as HTML text.
+
+    Parameters
+    ----------
+    participant : Participant
+        Whose page it is.
+    dataset : Dataset
+        Where the person belongs.
+    sections : sequence of RunSection
+        Runs that were processed.
+    failures : sequence of (run, why)
+        Runs that were not.
+    settings : Settings
+        Parameters, printed.
+    """
+    about_runs = {id(one) for section in sections for one in section.page.findings}
+    findings = tuple(
+        one for one in dataset.findings if one.participant in (None, participant.label) and id(one) not in about_runs
+    )
+    paragraphs = dict.fromkeys(text for section in sections for text in section.methods.paragraphs)
+    citations = dict.fromkeys(text for section in sections for text in section.methods.citations)
+    report = ParticipantReport(
+        participant=participant.label,
+        dataset=dataset.name,
+        version=__version__,
+        runs=tuple(section.page for section in sections),
+        attributes=(
+            *((key, value) for key, value in participant.attributes.items() if key != "participant_id"),
+            ("T1w images", str(len(participant.t1w))),
+            ("field maps", ", ".join(f"{one.identifier} ({one.kind})" for one in participant.fieldmaps) or "none"),
+        ),
+        findings=findings,
+        errors=tuple(Failure(run, why) for run, why in failures),
+        methods=tuple(paragraphs),
+        citations=tuple(citations),
+        settings=tuple((key, _shown(value)) for key, value in settings.parameters().items()),
+        software=(
+            ("CoSpine", __version__),
+            ("Python", platform.python_version()),
+            *((name, version(name)) for name in ("numpy", "scipy", "numba", "nibabel")),
+        ),
+        provenance=(("Dataset", dataset.name), ("BIDS folder", dataset.root.name)),
+    )
+    return participant_html(report)
+
+
+def _facts(run: Run, participant: Participant) -> tuple[tuple[str, str], ...]:
+    size = np.sqrt((run.affine[:3, :3] ** 2).sum(axis=0))
+    linked = participant.fieldmaps_of(run)
+    times = run.slice_times_s
+    return (
+        ("file", run.bold.name),
+        ("grid", " × ".join(map(str, run.shape[:3]))),
+        ("voxel", " × ".join(f"{s:.3g}" for s in size) + " mm"),
+        ("volumes", f"{run.volumes}" + (f" of {run.shape[3]} claimed" if run.volumes != run.shape[3] else "")),
+        ("TR", f"{run.tr_s:g} s"),
+        ("slice times", "none" if times is None else f"{len(set(times))} distinct, last at {max(times):g} s"),
+        ("multiband", str(run.multiband)),
+        ("phase encoding", run.phase_encoding or "not stated"),
+        ("total readout time", "not stated" if run.total_readout_s is None else f"{1000 * run.total_readout_s:.2f} ms"),
+        ("events", run.events.name if run.events else "none"),
+        ("physiology", ", ".join(path.name for path in run.physio) or "none"),
+        ("field map", ", ".join(f"{one.identifier} (linked by {how})" for one, how in linked) or "none"),
+    )
+
+
+def _summary(result: RunResult) -> tuple[tuple[Verdict, ...], tuple[Number, ...]]:
+    """Verdicts in plain words, and headline numbers."""
+    motion = result.motion
+    what: dict[str, Any] = {
+        "fd_mm": result.displacement,
+        "cord_shift_mm": None if motion.cord is None else motion.cord.shift_mm,
+        "tsnr_before": metrics.tsnr_by_region(result.tsnr_raw, motion.regions),
+        "tsnr_after": metrics.tsnr_by_region(result.tsnr, motion.regions),
+    }
+    numbers = list(run_numbers(**what))
+    if motion.cord is not None:
+        numbers.append(Number("Cord shift known to, median SD", f"{np.median(motion.cord.sd_mm):.2f}", "mm", region="cord"))
+        if motion.head is not None:
+            numbers.append(
+                Number("Through-plane motion left in the neck, RMS", f"{motion.through_plane_mm:.2f}", "mm", region="cord")
+            )
+    return run_verdicts(**what, interpolation_gain=result.blur_gain), tuple(numbers)
+
+
+def _figures(result: RunResult) -> tuple[Figure, ...]:
+    motion, grid, tr_s = result.motion, result.grid, result.run.tr_s
+    brain, cord = motion.masks.brain, motion.masks.cord.mask
+    brain_mask = brain if brain.any() else None
+    cord_mask = cord if cord.any() else None
+    regions = motion.regions
+    events = _events(result.run)
+    figures = [mosaic.overview(motion.reference, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask)]
+    if cord_mask is not None:
+        figures.append(mosaic.cord_mosaic(motion.reference, grid.affine, cord, brain_mask=brain_mask))
+    if motion.head is not None:
+        figures.append(
+            traces.head_motion(
+                motion.head.parameters,
+                tr_s,
+                fd_mm=result.displacement,
+                outliers=np.arange(len(motion.head.poses)) < result.dummies,
+                events=events,
+            )
+        )
+    if motion.cord is not None:
+        figures.append(
+            traces.cord_motion(
+                motion.cord.shift_mm,
+                motion.cord.slices,
+                grid.affine,
+                grid.shape,
+                tr_s,
+                slice_axis=result.run.slice_axis,
+                events=events,
+            )
+        )
+    figures += [
+        maps.flicker(result.sd_raw, result.sd, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask),
+        maps.tsnr_maps(result.tsnr_raw, result.tsnr, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask),
+        maps.tsnr_summary(
+            result.tsnr_raw, result.tsnr, grid.affine, regions, cord_mask=cord_mask, slice_axis=result.run.slice_axis
+        ),
+        carpet.carpet(result.series, grid.affine, regions, tr_s, fd_mm=result.displacement, std_dvars=result.dvars[1]),
+    ]
+    return tuple(figures)
+
+
+def _events(run: Run) -> list[tuple[float, float, str]]:
+    """Trials of the run for the strip above the traces."""
+    if run.events is None:
+        return []
+    table = read_tsv(run.events)
+    events = []
+    kinds = table.get("trial_type", [run.task] * len(table.get("onset", [])))
+    for onset, duration, kind in zip(table.get("onset", []), table.get("duration", []), kinds, strict=True):
+        try:
+            events.append((float(onset), float(duration), kind))
+        except ValueError:  # n/a: the reader has listed it as a finding
+            continue
+    return events
+
+
+def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
+    written = [path for step in result.steps for path in step.outputs]
+    said = {
+        "desc-preproc_bold": "corrected series",
+        "desc-hmc_boldref": "reference that motion is measured to",
+        "desc-coreg_boldref": "mean of the corrected series",
+        "desc-brain_mask": "brain mask",
+        "label-SC_mask": "cord mask",
+        "desc-headmotion_timeseries": "head motion table",
+        "desc-cordmotion_timeseries": "cord motion table",
+        "desc-confounds_timeseries": "confounds",
+        "desc-hmc_xfm": "head motion as ITK transforms",
+        "desc-raw_stat-tsnr_boldmap": "tSNR before",
+        "desc-preproc_stat-tsnr_boldmap": "tSNR after",
+    }
+    return tuple(
+        (f"{path.parent.name}/{path.name}", next((text for key, text in said.items() if key in path.name), ""))
+        for path in written
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "all"
+    return str(value)

@@ -1,0 +1,55 @@
+"""Every parameter of a run: its default, unit and help text, in one place."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+REGIONS = ("brain", "cord")
+IGNORABLE = ("fieldmaps", "physio", "slicetiming", "events")
+
+
+def _option(default: Any, text: str, **how: Any) -> Any:
+    """Field with what the command line needs to know of it."""
+    return field(default=default, metadata={"help": text, **how})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of `cospine run`; written into the derivatives of every participant.
+
+    Each field carries its help text in its metadata; `cospine.cli.run` makes the flags of it.
+    """
+
+    participant_label: tuple[str, ...] = _option((), "participants to process, with or without sub- (default: all)", nargs="+")
+    session_label: tuple[str, ...] = _option((), "sessions to process, with or without ses- (default: all)", nargs="+")
+    task: tuple[str, ...] = _option((), "tasks to process (default: all)", nargs="+")
+    run: tuple[str, ...] = _option((), "runs to process (default: all)", nargs="+")
+    regions: tuple[str, ...] = _option(
+        (), "regions to process (default: what the field of view holds)", nargs="+", choices=REGIONS
+    )
+    level: Literal["minimal", "full"] = _option(
+        "full",
+        "minimal: head and cord motion, native BOLD, report; full: everything there is, in this version the same",
+        choices=("minimal", "full"),
+    )
+    dummy_scans: str = _option(
+        "auto", "volumes at the start that are not in steady state, kept and flagged: a number, or auto", metavar="N"
+    )
+    ignore: tuple[str, ...] = _option((), "parts of the dataset to leave aside", nargs="+", choices=IGNORABLE)
+    overrides: Path | None = _option(
+        None, "folder with files named as our outputs; a mask there replaces ours", type=Path, metavar="DIR"
+    )
+    cord_mask: Path | None = _option(
+        None, "cord mask on the grid of the BOLD run, when exactly one run is chosen", type=Path, metavar="FILE"
+    )
+    nprocs: int = _option(0, "processor cores to use (default: all that are there)", type=int, metavar="N")
+    stop_on_first_crash: bool = _option(False, "stop at the first participant that fails")
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""
+        left_out = {"nprocs", "stop_on_first_crash", "overrides", "cord_mask"}
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in left_out}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
