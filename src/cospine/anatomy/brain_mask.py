@@ -56,7 +56,7 @@ def find_brain(mean: NDArray, grid: Grid) -> BrainMask:
     """
     empty = np.zeros(grid.shape, dtype=bool)
     up, sign = grid.axis_of("S")
-    extent = [n * s for axis, (n, s) in enumerate(zip(grid.shape, grid.voxel_mm.tolist(), strict=True)) if axis != up]
+    extent = np.delete(np.array(grid.shape) * grid.voxel_mm, up)
     if min(extent) < _LEAST_WIDTH_MM:
         return BrainMask(empty, f"the axial field of view is {min(extent):.0f} mm wide, a brain does not fit")
     flat, tissue = _without_bias(np.asarray(mean, dtype=np.float32), grid)
@@ -64,9 +64,10 @@ def find_brain(mean: NDArray, grid: Grid) -> BrainMask:
         return BrainMask(empty, "the image holds no signal")
     bright = tissue & (flat > 0.62)
     core = _ball_opening(bright, grid, 5.0)
-    labels, count = ndimage.label(core)
-    if count == 0:
+    if not core.any():
         return BrainMask(empty, "no bright body of brain size")
+    labels = np.empty(core.shape, dtype=np.int32)
+    ndimage.label(core, output=labels)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     body = labels == int(np.argmax(sizes))

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _PRIOR_SD_MM = 1.5  # how far the cord may be from where the head's motion puts it
 _ROUNDS = 2
+_MEAN_VOLUMES = 40
+_ROOM = 6  # pixels about the soft mask: spline support and motion
 _KNOT_MM = 40.0  # between knots along the neck of how much of the head's motion the cord follows
 _OWN_MOTION_MM = 0.03  # floor on a measurement's SD: what the cord does beside the head
 _RIDGE = 5.0
@@ -92,16 +94,21 @@ def estimate_cord_motion(
     z_mm = slices * float(grid.voxel_mm[2])
     slice_times = times_s[:, slices]
     followed = _head_regressors(head, count)
+    # all that is compared lies about the cord: a small box of the series stays in the cache
+    box = _box(weight, slices)
+    part = np.asfortranarray(series[box])
+    weight_part = np.asarray(weight, dtype=np.float64)[box]
+    inside = np.arange(slices.size)
     shift = np.zeros((count, slices.size, 2))
     measured = np.zeros_like(shift)
     sd = np.zeros_like(shift)
-    mean = np.asarray(series.mean(axis=3, dtype=np.float64), dtype=np.float32)
-    used = np.asarray(weight, dtype=np.float64)
+    mean = np.asarray(part.mean(axis=3, dtype=np.float64), dtype=np.float32)
+    used = weight_part
     for number in range(_ROUNDS):
         reference = mean if number else gaussian_filter(mean, (0.7, 0.7, 0))
         coefs = coefficients(np.ascontiguousarray(reference.T), in_plane=True)
         found, information, _ = slice_shifts(
-            coefs, series.T, slices, np.ascontiguousarray(used.T), shift / pixel_mm, _PRIOR_SD_MM / pixel_mm
+            coefs, part.T, inside, np.ascontiguousarray(used.T), shift / pixel_mm, _PRIOR_SD_MM / pixel_mm
         )
         measured = found * pixel_mm
         measured_sd = np.sqrt(np.diagonal(np.linalg.inv(information), axis1=2, axis2=3)) * pixel_mm
@@ -118,9 +125,17 @@ def estimate_cord_motion(
             shift[..., axis] = rest + trend
             logger.debug("cord motion, axis %d, round %d: %s", axis, number, prior)
         shift -= np.median(shift, axis=0)
-        mean, variance = _aligned_moments(series, grid, slices, shift / pixel_mm, mean)
-        used = weight * _steadiness(variance, weight)
-    return CordMotion(slices, shift, measured, sd, mean)
+        mean, variance = _aligned_moments(part, shift / pixel_mm)
+        used = weight_part * _steadiness(variance, weight_part)
+    return CordMotion(slices, shift, measured, sd, _mean_of_slices(series, slices, shift / pixel_mm))
+
+
+def _box(weight: NDArray, slices: NDArray) -> tuple[slice, slice, NDArray]:
+    """In-plane box about the soft mask with room for the spline and for motion, and the slices themselves."""
+    index = np.nonzero((weight > 0).any(axis=2))
+    low = [max(int(at.min()) - _ROOM, 0) for at in index]
+    high = [int(at.max()) + _ROOM + 1 for at in index]
+    return slice(low[0], high[0]), slice(low[1], high[1]), slices
 
 
 def _head_regressors(head: NDArray | None, count: int) -> NDArray[np.float64]:
@@ -155,21 +170,29 @@ def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) ->
     return fitted.reshape(shift.shape)
 
 
-def _aligned_moments(series, grid: Grid, slices: NDArray, shift: NDArray, plain: NDArray):
-    """Mean and variance over time of the cord's slices brought to the reference, (x, y, z) each."""
-    mean = np.zeros(grid.shape, dtype=np.float32, order="F")
+def _aligned_moments(series: NDArray, shift: NDArray) -> tuple[NDArray[np.float32], NDArray]:
+    """Mean and variance over time of slices each brought back by its shift in pixels, (x, y, slices) each."""
+    shape = series.shape[:3]
+    mean = np.zeros(shape, dtype=np.float32, order="F")
     squares = np.zeros_like(mean)
     aligned = np.empty_like(mean)
-    matrices = np.tile(np.eye(4), (grid.shape[2], 1, 1))
+    matrices = np.tile(np.eye(4), (shape[2], 1, 1))
     for t in range(series.shape[3]):
-        matrices[slices, :2, 3] = shift[t]
+        matrices[:, :2, 3] = shift[t]
         resample_volume(series[..., t], matrices, out=aligned)
-        aligned -= mean
+        aligned -= mean  # Welford (1962)
         mean += aligned / (t + 1)
         squares += aligned * aligned * (t / (t + 1))
-    result = plain.copy(order="F")
-    result[..., slices] = mean[..., slices]
-    return result, squares / max(series.shape[3] - 1, 1)
+    return mean, squares / max(series.shape[3] - 1, 1)
+
+
+def _mean_of_slices(series: NDArray, slices: NDArray, shift: NDArray) -> NDArray[np.float32]:
+    """Mean of some volumes over the whole field of view: aligned in the cord's slices, plain in the others."""
+    chosen = np.unique(np.linspace(0, series.shape[3] - 1, min(series.shape[3], _MEAN_VOLUMES)).astype(int))
+    mean = np.asarray(series.mean(axis=3, dtype=np.float64), dtype=np.float32, order="F")
+    some = np.asfortranarray(series[:, :, slices][..., chosen])
+    mean[..., slices], _ = _aligned_moments(some, shift[chosen])
+    return mean
 
 
 def _steadiness(variance: NDArray, weight: NDArray) -> NDArray[np.float64]:

@@ -33,10 +33,10 @@ def acquisition_times(volumes: int, slices: int, tr_s: float, slice_times_s: NDA
         Seconds from the start of the first volume.
     """
     offset = np.full(slices, tr_s / 2) if slice_times_s is None else np.asarray(slice_times_s, dtype=np.float64)
-    return np.arange(volumes)[:, None] * tr_s + offset
+    return np.add.outer(np.arange(volumes) * tr_s, offset)
 
 
-def head_share(grid: Grid, brain: NDArray, has_cord: bool) -> NDArray[np.floating]:
+def head_share(grid: Grid, brain: NDArray, has_cord: bool) -> NDArray:
     """How much of its displacement each slice takes from the head (1) rather than the cord (0), shape (slices,)."""
     if not has_cord:
         return np.ones(grid.shape[2])

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 _BREATHS_HZ = np.arange(0.12, 0.46, 0.02)
 _BREATHING_MEMORY_S = 8.0
@@ -120,11 +121,12 @@ def smooth_shifts(
     amplitude = _amplitude(shift - level, sd, z_mm)
     unit = (shift - level) / amplitude
     unit_sd = np.clip(sd / amplitude, 1e-3, 1e3)
-    if prior is None:
-        prior = _learn(unit, unit_sd, times_s, z_mm)
-    smoothed, spread, burst = _posterior(unit, unit_sd, times_s, z_mm, prior, np.zeros_like(unit))
-    if burst.any():  # swallows: where the data burst out of the prior, it is widened there
-        smoothed, spread, _ = _posterior(unit, unit_sd, times_s, z_mm, prior, burst)
+    with threadpool_limits(1):  # many small factorisations: threads would only wait for each other
+        if prior is None:
+            prior = _learn(unit, unit_sd, times_s, z_mm)
+        smoothed, spread, burst = _posterior(unit, unit_sd, times_s, z_mm, prior, np.zeros_like(unit))
+        if burst.any():  # swallows: where the data burst out of the prior, it is widened there
+            smoothed, spread, _ = _posterior(unit, unit_sd, times_s, z_mm, prior, burst)
     return smoothed * amplitude + level, spread * amplitude, prior
 
 
