@@ -90,7 +90,7 @@ def test_posterior_mean_is_the_textbook_formula() -> None:
     level = np.median(measured, axis=0)
     scatter = 1.4826 * np.median(np.abs(measured - level), axis=0)
     square = np.maximum(scatter**2 - 0.2**2, 1e-4)
-    near = np.exp(-0.5 * ((z[:, None] - z) / 15) ** 2)
+    near = np.exp(-0.5 * ((z[:, None] - z) / 20) ** 2)
     amplitude = np.sqrt((near * square).sum(axis=1) / near.sum(axis=1))
     unit = ((measured - level) / amplitude).ravel()
     variance = np.tile((0.2 / amplitude) ** 2, 6) + 1e-6

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from cospine.errors import CoSpineError
+from cospine.motion.brain import HeadMotion
 from cospine.motion.smoothness import Prior, smooth_shifts
 from cospine.register.slicewise import slice_shifts
 from cospine.space.bspline import coefficients
@@ -25,7 +26,7 @@ _PRIOR_SD_MM = 1.5  # how far the cord may be from where the head's motion puts 
 _ROUNDS = 2
 _MEAN_VOLUMES = 40
 _ROOM = 6  # pixels about the soft mask: spline support and motion
-_KNOT_MM = 40.0  # between knots along the neck of how much of the head's motion the cord follows
+_KNOT_MM = 30.0  # between knots along the neck of how much of the head's motion the cord follows
 _OWN_MOTION_MM = 0.03  # floor on a measurement's SD: what the cord does beside the head
 _RIDGE = 5.0
 _HUBER = 2.0  # robust SDs beyond which a measurement loses weight (Huber 1981)
@@ -58,7 +59,7 @@ class CordMotion:
 
 
 def estimate_cord_motion(
-    series: NDArray, grid: Grid, weight: NDArray, times_s: NDArray, head: NDArray | None = None
+    series: NDArray, grid: Grid, weight: NDArray, times_s: NDArray, head: HeadMotion | None = None
 ) -> CordMotion:
     """In-plane shift of the cord in every slice and volume.
 
@@ -72,8 +73,8 @@ def estimate_cord_motion(
         Soft mask about the cord, 0 where it is not.
     times_s : ndarray (t, slices of the image)
         Acquisition time of every slice.
-    head : ndarray (t, 6), optional
-        Head motion parameters; what the cord follows of them is fitted.
+    head : HeadMotion, optional
+        Head motion; how much of it the cord follows at each height is fitted.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def estimate_cord_motion(
     pixel_mm = grid.voxel_mm[:2]
     z_mm = slices * float(grid.voxel_mm[2])
     slice_times = times_s[:, slices]
-    followed = _head_regressors(head, count)
+    followed = None if head is None else _head_at_cord(head, grid, weight, slices)
     # all that is compared lies about the cord: a small box of the series stays in the cache
     box = _box(weight, slices)
     part = np.asfortranarray(series[box])
@@ -113,7 +114,9 @@ def estimate_cord_motion(
         measured = found * pixel_mm
         measured_sd = np.sqrt(np.diagonal(np.linalg.inv(information), axis1=2, axis2=3)) * pixel_mm
         for axis in range(2):
-            trend = _followed_head(measured[..., axis], measured_sd[..., axis], followed, z_mm)
+            trend = np.zeros((count, slices.size))
+            if followed is not None:
+                trend = _followed_head(measured[..., axis], measured_sd[..., axis], followed[..., axis], z_mm)
             # the first round only serves to sharpen the reference: the process is learnt from the second
             rest, sd[..., axis], prior = smooth_shifts(
                 measured[..., axis] - trend,
@@ -138,25 +141,49 @@ def _box(weight: NDArray, slices: NDArray) -> tuple[slice, slice, NDArray]:
     return slice(low[0], high[0]), slice(low[1], high[1]), slices
 
 
-def _head_regressors(head: NDArray | None, count: int) -> NDArray[np.float64]:
-    """Head motion parameters centred and in mm at 50 mm, (t, p); none where the head was not measured or stood still."""
-    if head is None:
-        return np.zeros((count, 0))
-    scaled = (head - head.mean(axis=0)) * np.array([1, 1, 1, 50, 50, 50.0])
-    return scaled[:, scaled.std(axis=0) > 1e-4]
+def _head_at_cord(head: HeadMotion, grid: Grid, weight: NDArray, slices: NDArray) -> NDArray[np.float64]:
+    """What the cord's centres would do were they part of the head, as in-plane displacements in mm.
+
+    Returns
+    -------
+    ndarray (2, t, n, 2)
+        First what the top of the cord does, then what head rotation adds further down; in-plane axes last.
+    """
+    centres = np.array([[*_centroid(weight[..., k]), k] for k in slices])
+    at = grid.to_ras(centres)
+    moved = np.einsum("tij,nj->tni", head.poses[:, :3, :3], at) + head.poses[:, None, :3, 3] - at
+    displacement = (moved @ grid.inverse[:3, :3].T * grid.voxel_mm)[..., :2]
+    _, up = grid.axis_of("S")
+    top = displacement[:, [-1 if up > 0 else 0]]
+    both = np.stack([np.broadcast_to(top, displacement.shape), displacement - top])
+    return both - both.mean(axis=1, keepdims=True)
+
+
+def _centroid(plane: NDArray) -> tuple[float, float]:
+    i, j = np.indices(plane.shape)
+    return float((i * plane).sum() / plane.sum()), float((j * plane).sum() / plane.sum())
 
 
 def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) -> NDArray[np.float64]:
-    """Part of the shifts that is head motion times a smooth function of height, by robust ridge regression.
+    """Part of the shifts that follows the head, by a share that is smooth along the neck; robust ridge regression.
 
-    Shapes: shift and sd (t, n), head (t, p), z_mm (n,); returns (t, n).
+    Parameters
+    ----------
+    shift, sd : ndarray (t, n)
+        Measured shifts along one axis and their SD, mm.
+    head : ndarray (regressors, t, n)
+        What the cord would do as part of the head, mm.
+    z_mm : ndarray (n,)
+        Heights.
+
+    Returns
+    -------
+    ndarray (t, n)
     """
-    if head.shape[1] == 0:
-        return np.zeros_like(shift)
     knots = max(2, round(float(np.ptp(z_mm)) / _KNOT_MM) + 1)
     position = np.linspace(z_mm.min(), z_mm.max(), knots)
     hats = np.stack([np.interp(z_mm, position, row) for row in np.eye(knots)], axis=1)
-    design = (head[:, None, :, None] * hats[None, :, None, :]).reshape(shift.size, -1)
+    design = np.concatenate([part[:, :, None] * hats for part in head], axis=2).reshape(shift.size, -1)
     target = (shift - np.median(shift, axis=0)).ravel()
     known = 1 / (sd.ravel() ** 2 + _OWN_MOTION_MM**2)
     robust = np.ones_like(known)

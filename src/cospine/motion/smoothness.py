@@ -21,6 +21,8 @@ _BREATHING_MEMORY_S = 8.0
 _TRAIN_POINTS = 260  # measurements in one window the hyperparameters are learnt from
 _TRAIN_WINDOWS = 3
 _BURST_S, _BURST_MM = 0.8, 20.0  # a swallow's duration and reach (SD)
+_BURST_SCORE = 4.0  # of independent neighbours added up: once in 16 000 by chance
+_OUTLIER = 2.5  # SDs from what all others say beyond which a slice is trusted less
 _POINTS = 600  # in one window the smoothing is done in
 
 
@@ -86,8 +88,10 @@ def _covariance(times_s, z_mm, prior):
     return result
 
 
-_LEAST = np.log([0.02, 0.02, 0.02, 5.0, 0.25, 12.0, 8.0, 0.08, 0.7])
+# what is plausible: neighbouring slices share what moves them, be it slow or fast; noise does not
+_LEAST = np.log([0.01, 0.01, 0.01, 5.0, 0.3, 40.0, 25.0, 0.08, 0.8])
 _MOST = np.log([3.0, 2.0, 2.0, 200.0, 2.5, 400.0, 200.0, 0.6, 4.0])
+_SPREAD = np.array([1.5, 1.5, 1.5, 1.0, 0.5, 0.7, 0.7, 0.3, 0.3])  # of the logarithms about their start, where data say little
 
 
 def smooth_shifts(
@@ -124,9 +128,14 @@ def smooth_shifts(
     with threadpool_limits(1):  # many small factorisations: threads would only wait for each other
         if prior is None:
             prior = _learn(unit, unit_sd, times_s, z_mm)
-        smoothed, spread, burst = _posterior(unit, unit_sd, times_s, z_mm, prior, np.zeros_like(unit))
-        if burst.any():  # swallows: where the data burst out of the prior, it is widened there
-            smoothed, spread, _ = _posterior(unit, unit_sd, times_s, z_mm, prior, burst)
+        smoothed, spread, surprise, expected = _posterior(unit, unit_sd, times_s, z_mm, prior, np.zeros_like(unit))
+        # what the others do not foretell is either a swallow, that several slices see, or one slice's fault
+        together = _together(surprise, times_s, z_mm)
+        swallowed = np.abs(together) > _BURST_SCORE
+        alone = np.where(swallowed, 1.0, (surprise / _OUTLIER) ** 2)
+        trusted_sd = unit_sd * np.sqrt(np.maximum(alone, 1.0))
+        burst = np.where(swallowed, np.abs(together) * expected, 0.0)
+        smoothed, spread, _, _ = _posterior(unit, trusted_sd, times_s, z_mm, prior, burst)
     return smoothed * amplitude + level, spread * amplitude, prior
 
 
@@ -136,7 +145,7 @@ def _amplitude(shift: NDArray, sd: NDArray, z_mm: NDArray) -> NDArray[np.float64
     noise = np.median(np.minimum(sd, 1e3), axis=0)
     square = np.maximum(scatter**2 - noise**2, 0.01**2)
     trust = 1 / (noise**4 + 0.02**4)
-    near = np.exp(-0.5 * ((z_mm[:, None] - z_mm[None]) / 15.0) ** 2) * trust
+    near = np.exp(-0.5 * ((z_mm[:, None] - z_mm[None]) / 20.0) ** 2) * trust
     return np.sqrt((near * square).sum(axis=1) / near.sum(axis=1))
 
 
@@ -157,10 +166,12 @@ def _learn(unit: NDArray, unit_sd: NDArray, times_s: NDArray, z_mm: NDArray) -> 
     if not windows:
         return Prior()
 
+    start = np.log([getattr(Prior(), name) for name in _NAMES])
+
     def cost(logs: NDArray) -> float:
         outside = np.maximum(_LEAST - logs, 0) + np.maximum(logs - _MOST, 0)
         prior = _prior(np.clip(logs, _LEAST, _MOST))
-        total = 50.0 * float((outside**2).sum())
+        total = 50.0 * float((outside**2).sum()) + 0.5 * float((((logs - start) / _SPREAD) ** 2).sum())
         for t, z, value, value_sd in windows:
             covariance = prior.covariance(t, z)
             covariance[np.diag_indices_from(covariance)] += (prior.noise * value_sd) ** 2 + 1e-6
@@ -168,7 +179,6 @@ def _learn(unit: NDArray, unit_sd: NDArray, times_s: NDArray, z_mm: NDArray) -> 
             total += float(np.log(np.diag(factor[0])).sum() + 0.5 * value @ cho_solve(factor, value, check_finite=False))
         return total
 
-    start = np.log([getattr(Prior(), name) for name in _NAMES])
     trials = []
     for rate in _BREATHS_HZ:
         start[7] = np.log(rate)
@@ -187,50 +197,50 @@ def _prior(logs: NDArray) -> Prior:
 
 
 def _posterior(unit, unit_sd, times_s, z_mm, prior: Prior, burst: NDArray):
-    """Posterior mean and SD window by window, and the SD by which measurements burst out of what the prior expects."""
+    """Posterior mean and SD by windows; each measurement's surprise given all others, and the SD expected of it."""
     volumes, slices = unit.shape
     length = int(np.clip(_POINTS // slices, min(6, volumes), volumes))
     margin = min(max(length // 3, 1), 4)
     smoothed, spread = np.empty_like(unit), np.empty_like(unit)
-    surprise, loo_sd = np.empty_like(unit), np.empty_like(unit)
+    surprise, expected = np.empty_like(unit), np.empty_like(unit)
     step = volumes if volumes <= length else max(length - 2 * margin, 1)
     for a in range(0, volumes, step):
         b = min(a + step, volumes)
         lo, hi = max(a - margin, 0), min(b + margin, volumes)
         t = times_s[lo:hi].ravel()
         z = np.broadcast_to(z_mm, (hi - lo, slices)).ravel()
+        value = unit[lo:hi].ravel()
         noise = (prior.noise * unit_sd[lo:hi].ravel()) ** 2 + 1e-6
         covariance = prior.covariance(t, z)
         wide = burst[lo:hi].ravel()
         if wide.any():
             dt, dz = t[:, None] - t[None], z[:, None] - z[None]
             covariance += np.outer(wide, wide) * np.exp(-0.5 * (dt / _BURST_S) ** 2 - 0.5 * (dz / _BURST_MM) ** 2)
-        total = covariance + np.diag(noise)
-        factor = cho_factor(total, lower=True, check_finite=False)
-        weights = cho_solve(factor, covariance, check_finite=False)
-        mean = weights.T @ unit[lo:hi].ravel()
+        factor = cho_factor(covariance + np.diag(noise), lower=True, check_finite=False)
+        inverse = cho_solve(factor, np.eye(len(t)), check_finite=False)
+        weights = inverse @ covariance
         inside = slice((a - lo) * slices, (b - lo) * slices)
-        smoothed[a:b] = mean[inside].reshape(b - a, slices)
+        smoothed[a:b] = (weights.T @ value)[inside].reshape(b - a, slices)
         left = np.diag(covariance) - np.einsum("ij,ij->j", covariance, weights)
         spread[a:b] = np.sqrt(np.maximum(left[inside], 0)).reshape(b - a, slices)
         # leave-one-out residual over its SD (Rasmussen & Williams eq. 5.12)
-        inverse = cho_solve(factor, np.eye(len(t)), check_finite=False)
         precision = np.diag(inverse)
-        loo = (inverse @ unit[lo:hi].ravel()) / np.sqrt(precision)
-        surprise[a:b] = loo[inside].reshape(b - a, slices)
-        loo_sd[a:b] = 1 / np.sqrt(precision[inside].reshape(b - a, slices))
-    return smoothed, spread, loo_sd * _burst(surprise, times_s, z_mm)
+        surprise[a:b] = ((inverse @ value) / np.sqrt(precision))[inside].reshape(b - a, slices)
+        expected[a:b] = 1 / np.sqrt(precision[inside].reshape(b - a, slices))
+    return smoothed, spread, surprise, expected
 
 
-def _burst(surprise: NDArray, times_s: NDArray, z_mm: NDArray) -> NDArray[np.float64]:
-    """Where neighbours in space and time are surprised together, by how many SD beyond the expected (0: as expected)."""
+def _together(surprise: NDArray, times_s: NDArray, z_mm: NDArray) -> NDArray[np.float64]:
+    """Surprise of neighbours in space and time, added up with their signs; unit variance when they are independent.
+
+    One slice's outlier counts for little, a shift that several slices share for much.
+    """
     near_z = np.exp(-0.5 * ((z_mm[:, None] - z_mm[None]) / _BURST_MM) ** 2)
     result = np.zeros_like(surprise)
-    square = np.minimum(surprise**2, 400.0)
+    limited = np.clip(surprise, -5.0, 5.0)
     for t in range(len(surprise)):
         lo, hi = max(t - 1, 0), min(t + 2, len(surprise))
         dt = times_s[t][:, None, None] - times_s[None, lo:hi]
         kernel = np.exp(-0.5 * (dt / (0.5 * _BURST_S)) ** 2) * near_z[:, None, :]
-        local = (kernel * square[None, lo:hi]).sum(axis=(1, 2)) / kernel.sum(axis=(1, 2))
-        result[t] = np.where(local > 4.0, np.sqrt(local), 0.0)
+        result[t] = (kernel * limited[None, lo:hi]).sum(axis=(1, 2)) / np.sqrt((kernel**2).sum(axis=(1, 2)))
     return result

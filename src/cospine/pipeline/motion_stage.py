@@ -128,8 +128,7 @@ def follow_motion(
     head = estimate_head_motion(series, grid, masks.brain, skip=dummies) if masks.brain.any() else None
     cord = None
     if masks.cord.found:
-        parameters = None if head is None else head.parameters
-        cord = estimate_cord_motion(series, grid, masks.cord.weight, times, parameters)
+        cord = estimate_cord_motion(series, grid, masks.cord.weight, times, head)
     reference = _reference(series, head, cord)
     final = find_masks(reference, grid, regions, given, slice_axis)
     if not final.cord.found and masks.cord.found:
