@@ -91,6 +91,8 @@ def find_cord(mean: NDArray, grid: Grid, brain: NDArray, slice_axis: int = 2) ->
     path_score = score[np.arange(len(path)), path[:, 0], path[:, 1]]
     # the cord ends where the field of view does; slices without signal at the end are none of it
     usable = _with_signal(sections[start:])
+    if not usable.any():
+        return _nothing(grid, "the image holds no signal below the brain")
     if np.median(path_score[usable]) < _LEAST_SCORE:
         return _nothing(grid, f"no bright canal in the neck (score {np.median(path_score):.2f}, needs {_LEAST_SCORE})")
     centre = _refined(sections[start:], path, in_plane, thickness)
@@ -188,7 +190,7 @@ def _best_path(score: NDArray, in_plane_mm: NDArray, thickness_mm: float, seed: 
 
 def _with_signal(sections: NDArray) -> NDArray[np.bool_]:
     level = np.percentile(sections, 99, axis=(1, 2))
-    return level > 0.1 * np.median(level)
+    return (level > 0.1 * np.median(level)) & (level > 0)
 
 
 def _refined(sections: NDArray, path: NDArray, in_plane_mm: NDArray, thickness_mm: float) -> NDArray[np.floating]:

@@ -22,6 +22,7 @@ _TRAIN_POINTS = 260  # measurements in one window the hyperparameters are learnt
 _TRAIN_WINDOWS = 3
 _BURST_S, _BURST_MM = 0.8, 20.0  # a swallow's duration and reach (SD)
 _BURST_SCORE = 4.0  # of independent neighbours added up: once in 16 000 by chance
+_APART_MM = 0.1  # a memory along the cord shorter than any slice
 _OUTLIER = 2.5  # SDs from what all others say beyond which a slice is trusted less
 _POINTS = 600  # in one window the smoothing is done in
 
@@ -167,10 +168,15 @@ def _learn(unit: NDArray, unit_sd: NDArray, times_s: NDArray, z_mm: NDArray) -> 
         return Prior()
 
     start = np.log([getattr(Prior(), name) for name in _NAMES])
+    least, most = _LEAST.copy(), _MOST.copy()
+    if not np.ptp(times_s, axis=1).any():
+        # slice times are not known: what is fast ties no slice to another, and only the measurements' own SD tells it from noise
+        start[6] = least[6] = most[6] = np.log(_APART_MM)
+        start[8] = least[8] = most[8] = 0.0
 
     def cost(logs: NDArray) -> float:
-        outside = np.maximum(_LEAST - logs, 0) + np.maximum(logs - _MOST, 0)
-        prior = _prior(np.clip(logs, _LEAST, _MOST))
+        outside = np.maximum(least - logs, 0) + np.maximum(logs - most, 0)
+        prior = _prior(np.clip(logs, least, most))
         total = 50.0 * float((outside**2).sum()) + 0.5 * float((((logs - start) / _SPREAD) ** 2).sum())
         for t, z, value, value_sd in windows:
             covariance = prior.covariance(t, z)
@@ -189,7 +195,7 @@ def _learn(unit: NDArray, unit_sd: NDArray, times_s: NDArray, z_mm: NDArray) -> 
     found = minimize(
         cost, start, method="Nelder-Mead", options={"maxfev": 220, "initial_simplex": simplex, "xatol": 0.02, "fatol": 0.05}
     )
-    return _prior(np.clip(found.x, _LEAST, _MOST))
+    return _prior(np.clip(found.x, least, most))
 
 
 def _prior(logs: NDArray) -> Prior:

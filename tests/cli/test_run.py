@@ -1,0 +1,132 @@
+"""The command line: what is said of bad input, and with which exit status."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from cospine.cli.main import main
+
+AFFINE = np.array([[-6.0, 0, 0, 96], [0, 6, 0, -96], [0, 0, 6, -60], [0, 0, 0, 1.0]])
+
+
+def series(volumes: int = 12) -> np.ndarray:
+    """A bright head-sized ellipsoid, a little noise."""
+    rng = np.random.default_rng(0)
+    index = np.indices((32, 32, 20))
+    radius = sum(((index[a] - c) / r) ** 2 for a, (c, r) in enumerate(((16, 12), (16, 14), (10, 9))))
+    body = np.where(radius < 1, 800 + 200 * np.sin(index[0]) * np.cos(index[1] / 2), 0)
+    return (body[..., None] + rng.normal(size=(32, 32, 20, volumes)) * 8).astype(np.float32)
+
+
+def make(root: Path, label: str, data: np.ndarray | None = None, **sidecar: object) -> Path:
+    folder = root / label / "func"
+    folder.mkdir(parents=True)
+    path = folder / f"{label}_task-rest_bold.nii.gz"
+    image = nib.Nifti1Image(series() if data is None else data, AFFINE)
+    image.header.set_zooms((6, 6, 6, 2.0)[: image.ndim])
+    nib.save(image, path)
+    content = {"TaskName": "rest", "RepetitionTime": 2.0, "SliceTiming": (np.arange(20) * 0.1).tolist(), **sidecar}
+    path.with_name(f"{label}_task-rest_bold.json").write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+    (root / "dataset_description.json").write_text('{"Name": "test", "BIDSVersion": "1.10.0"}')
+    return path
+
+
+def test_all_that_is_wrong_is_listed_at_once_and_the_rest_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out = tmp_path / "bids", tmp_path / "out"
+    make(raw, "sub-01")
+    make(raw, "sub-02", RepetitionTime=None)
+    make(raw, "sub-03", data=series()[..., 0])
+    (raw / "sub-04" / "anat").mkdir(parents=True)
+    cut = make(raw, "sub-05", data=series(30))
+    stored = cut.read_bytes()
+    cut.write_bytes(stored[: len(stored) * 2 // 3])
+    holes = series()
+    holes[3, 3, 3] = np.nan
+    make(raw, "sub-06", data=holes, SliceTiming=[0.0, 0.5])
+    assert main(["run", str(raw), str(out), "participant"]) == 1
+    said = capsys.readouterr().err
+    for words in ("sub-02", "RepetitionTime", "sub-03", "sub-04", "sub-05", "sub-06", "SliceTiming"):
+        assert words in said
+    before_work = said[: said.index("done ")]
+    assert before_work.count("->") >= 6  # each with a remedy, before the work
+    for label in ("sub-01", "sub-05", "sub-06"):
+        assert (out / label / "func" / f"{label}_task-rest_desc-preproc_bold.nii.gz").is_file()
+        assert (out / f"{label}.html").is_file()
+    assert not (out / "sub-02" / "func").exists()
+    salvaged = nib.load(out / "sub-05" / "func" / "sub-05_task-rest_desc-preproc_bold.nii.gz")
+    assert 10 <= salvaged.shape[3] < 30
+
+
+def test_salvage_alone_is_success(tmp_path: Path) -> None:
+    raw = tmp_path / "bids"
+    holes = series()
+    holes[3, 3, 3] = np.nan
+    make(raw, "sub-01", data=holes)
+    assert main(["run", str(raw), str(tmp_path / "out"), "participant"]) == 0
+
+
+@pytest.mark.parametrize("what", ["no folder", "no participant", "nothing runnable", "no such participant", "output is a file"])
+def test_nothing_to_do_is_two(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out, more = tmp_path / "bids", tmp_path / "out", []
+    if what == "no participant":
+        raw.mkdir()
+    elif what == "nothing runnable":
+        make(raw, "sub-01", RepetitionTime=None)
+    elif what == "no such participant":
+        make(raw, "sub-01")
+        more = ["--participant-label", "77"]
+    elif what == "output is a file":
+        make(raw, "sub-01")
+        out.write_text("mine")
+    assert main(["run", str(raw), str(out), "participant", *more]) == 2
+    assert "cospine:" in capsys.readouterr().err
+    if what == "output is a file":
+        assert out.read_text() == "mine"
+    else:
+        assert not out.exists()
+
+
+def test_a_wrong_command_line_is_two(tmp_path: Path) -> None:
+    for arguments in ([], ["run"], ["nonsense"], ["run", "a", "b", "participant", "--dummy-scans", "few"]):
+        assert main(arguments) == 2
+
+
+def test_a_failing_person_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out = tmp_path / "bids", tmp_path / "out"
+    make(raw, "sub-01", data=np.zeros((32, 32, 20, 12), np.float32))
+    make(raw, "sub-02")
+    assert main(["run", str(raw), str(out), "participant"]) == 1
+    assert "neither brain" in capsys.readouterr().err
+    assert "neither brain" in (out / "sub-01.html").read_text()
+    assert (out / "sub-02" / "func").is_dir()
+
+
+def test_raw_data_are_never_changed(tmp_path: Path) -> None:
+    raw = tmp_path / "bids"
+    make(raw, "sub-01")
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in raw.rglob("*") if p.is_file()}
+    assert main(["run", str(raw), str(tmp_path / "out"), "participant"]) == 0
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in raw.rglob("*") if p.is_file()} == before
+    assert gzip.decompress((tmp_path / "out/sub-01/func/sub-01_task-rest_desc-coreg_boldref.nii.gz").read_bytes())[:4]
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "bids", "sub-01")
+    assert main(["run", str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "--dry-run"]) == 0
+    assert "12 volumes" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from cospine.cli.main import main; main(['--help']); "
+        "print([m for m in ('pandas', 'nilearn', 'matplotlib', 'ants', 'scipy', 'numba') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip().endswith("[]")
