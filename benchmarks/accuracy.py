@@ -48,8 +48,8 @@ def score(root: Path) -> None:
         for axis, name in enumerate("ij"):
             e, t = estimate[..., axis], true[..., axis]
             print(
-                f"  cord {name}: error {np.median(np.abs(e - t)):.4f} mm median, {rms(e - t):.4f} RMS = {rms(e - t) / rms(t):.0%} of "
-                f"the true {rms(t):.3f}, r {np.corrcoef(e.ravel(), t.ravel())[0, 1]:.3f}; "
+                f"  cord {name}: error {np.median(np.abs(e - t)):.4f} mm median, {rms(e - t):.4f} RMS = "
+                f"{rms(e - t) / rms(t):.0%} of the true {rms(t):.3f}, r {np.corrcoef(e.ravel(), t.ravel())[0, 1]:.3f}; "
                 f"controls RMS: zero {rms(t):.3f}, global rigid {rms(rigid[..., axis] - t):.3f}; "
                 f"even slices {rms((e - t)[:, ::2]):.4f}, odd {rms((e - t)[:, 1::2]):.4f}"
             )

@@ -48,23 +48,26 @@ def motion_methods(version: str, *, regions: Sequence[str] = ("brain", "cord"), 
     paragraphs = [f"Functional images of the {subject} were preprocessed with CoSpine {version} (Wei et al., 2025)."]
     if brain:
         paragraphs.append(
-            "Head motion was estimated as one rigid transform per volume against the mean of the aligned volumes, inside a mask of "
-            "the brain found in the image, by robust Gauss-Newton alignment (Baker & Matthews, 2004) from coarse to fine resolution, "
-            "with gain and offset of each volume solved along; it is reported at the mean acquisition time of the volume's slices."
+            "Head motion was estimated as one rigid transform per volume against the mean of the aligned volumes, inside a mask "
+            "of the brain found in the image, by robust Gauss-Newton alignment (Baker & Matthews, 2004) from coarse to fine "
+            "resolution, with gain and offset of each volume solved along; it is reported at the mean acquisition time of "
+            "the volume's slices."
         )
     if cord:
         source = "given by the user" if cord_mask_given else "found in the image itself"
-        head = "What head motion explains smoothly along the neck was fitted first, and the rest was" if brain else "They were"
+        first = "What head motion explains smoothly along the neck was fitted first, and the rest was"
+        head = first if brain else "They were"
         paragraphs.append(
             "Cord motion was estimated as two in-plane shifts per slice and volume against the mean of the aligned slices, inside a "
             f"soft mask around the cord (cord {source}). {head} regularised between slices that are close in space and in "
             "acquisition time by a Gaussian process whose strengths, lengths and breathing rate were learnt from the data "
-            "(Rasmussen & Williams, 2006). The shifts are those of the distorted image: motion of tissue and the change of B0 with breathing together."
+            "(Rasmussen & Williams, 2006). The shifts are those of the distorted image: motion of tissue and the change of B0 "
+            "with breathing together."
         )
         if brain:
             paragraphs.append(
-                "Above the foramen magnum each slice follows the head, interpolated to the slice's own acquisition time, in the neck the "
-                "cord; across the brainstem one passes smoothly into the other. In the neck resampling is in-plane only."
+                "Above the foramen magnum each slice follows the head, interpolated to the slice's own acquisition time, in the "
+                "neck the cord; across the brainstem one passes smoothly into the other. In the neck resampling is in-plane only."
             )
     paragraphs.append(
         "All known displacements were composed and the series was resampled once, with cubic B-splines (Unser, 1999). "

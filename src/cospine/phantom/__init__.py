@@ -1,0 +1,1 @@
+"""The digital participant: anatomy, physics, physiology and the truth behind the images."""

@@ -1,0 +1,295 @@
+"""A whole dataset at a coarse protocol: files, repeatability, switches, and truth against the images."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cospine.errors import CoSpineError
+from cospine.phantom import session, tissues
+from cospine.phantom import simulate as simulation
+from cospine.phantom.effects import REALISTIC, Effects, number_of
+from cospine.phantom.protocol import SMALL, Protocol
+from cospine.phantom.scene import (
+    Subject,
+    all_but_fat,
+    build_subject,
+    epi_encoding,
+    run_course,
+    saturated_fat,
+    signal,
+    surroundings,
+)
+
+VOXEL = (4.0, 4.0, 8.0)
+COARSE = replace(
+    SMALL,
+    name="coarse",
+    shape=(48, 56, 35),
+    voxel_mm=VOXEL,
+    total_readout_s=SMALL.total_readout_s * 2.0 / 4.0,
+    t1w_shape=(48, 72, 72),
+    t1w_voxel_mm=(4.0, 4.0, 4.0),
+    gre_shape=(48, 56, 35),
+    gre_voxel_mm=VOXEL,
+)  # fmt: skip
+VOLUMES = 4
+
+
+@pytest.fixture(scope="module")
+def monkeymodule():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@cache
+def person(seed: int, protocol: Protocol) -> Subject:
+    """Anatomy and field take most of the time and depend on no effect: drawn once for all tests."""
+    return build_subject(seed, protocol, REALISTIC)
+
+
+def make(root: Path, monkeypatch: pytest.MonkeyPatch, effects: Effects = REALISTIC, fresh=False, **options) -> Path:
+    monkeypatch.setitem(simulation.PROTOCOLS, "coarse", COARSE)
+    monkeypatch.setattr(session, "FINEST_MM", (1.0, 1.0, 2.0))
+    if not fresh:
+        monkeypatch.setattr(simulation, "build_subject", lambda s, p, effects: replace(person(s, p), effects=effects))
+    simulation.simulate(root, protocol="coarse", volumes=VOLUMES, effects=effects, **options)
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPatch) -> Path:
+    """Two participants, one for each task."""
+    return make(tmp_path_factory.mktemp("realistic") / "data", monkeymodule, participants=2, seed=7)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPatch) -> Path:
+    """One participant with every effect off."""
+    return make(tmp_path_factory.mktemp("bare") / "data", monkeymodule, REALISTIC.without(["all"]), seed=7, task="pain")
+
+
+def image(root: Path, name: str) -> np.ndarray:
+    return np.asarray(nib.load(root / name).dataobj, np.float32)
+
+
+def checksums(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def table(path: Path) -> dict[str, np.ndarray]:
+    with open(path) as stream:
+        names = stream.readline().split()
+    return dict(zip(names, np.loadtxt(path, skiprows=1, ndmin=2).T, strict=True))
+
+
+def test_the_official_validator_finds_no_error(dataset: Path, tmp_path: Path):
+    program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed")
+    assert not (dataset / ".bidsignore").exists()
+    done = subprocess.run(
+        [program, str(dataset), "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DENO_DIR": str(tmp_path)},
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [i for i in issues if i["severity"] == "error"] == []
+
+
+def test_images_and_sidecars_agree(dataset: Path):
+    for sub, runs in (("sub-01", ("pain",)), ("sub-02", ("motorL", "motorR"))):
+        for run in runs:
+            stem = dataset / sub / "func" / f"{sub}_task-{run}_bold"
+            bold = nib.load(f"{stem}.nii.gz")
+            sidecar = json.loads(stem.with_suffix(".json").read_text())
+            assert bold.shape == (*COARSE.shape, VOLUMES)
+            assert bold.header.get_zooms()[3] == pytest.approx(sidecar["RepetitionTime"])
+            assert nib.aff2axcodes(bold.affine) == ("L", "A", "S")
+            assert len(sidecar["SliceTiming"]) == COARSE.shape[2]
+            assert sidecar["PhaseEncodingDirection"] == "j"
+            pair = [dataset / sub / "fmap" / f"{sub}_acq-{run}_dir-{d}_epi" for d in ("AP", "PA")]
+            axes = [json.loads(p.with_suffix(".json").read_text())["PhaseEncodingDirection"] for p in pair]
+            assert axes == ["j-", "j"]
+            np.testing.assert_allclose(nib.load(f"{pair[0]}.nii.gz").affine, bold.affine, atol=1e-4)
+    assert (dataset / "sub-01/fmap/sub-01_phasediff.nii.gz").exists()
+    assert not (dataset / "sub-02/fmap/sub-02_phasediff.nii.gz").exists()
+
+
+def test_same_seed_same_bytes(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A participant does not depend on how many there are, either."""
+    monkeypatch.setattr(simulation, "build_subject", build_subject)
+    again = checksums(make(tmp_path / "again", monkeypatch, fresh=True, participants=1, seed=7))
+    first = checksums(dataset)
+    compared = [name for name in again if "sub-01" in name]
+    assert len(compared) > 30
+    assert {name: again[name] for name in compared} == {name: first[name] for name in compared}
+
+
+def test_with_everything_off_all_volumes_are_the_averaged_anatomy(bare: Path):
+    series = image(bare, "sub-01/func/sub-01_task-pain_bold.nii.gz")
+    truth = "sourcedata/truth/sub-01/func/sub-01_task-pain_desc-{}_boldref.nii.gz"
+    undistorted, reference = (image(bare, truth.format(kind)) for kind in ("undistorted", "reference"))
+    assert np.ptp(series, axis=-1).max() <= 1  # rounding: six discarded pulses leave a millionth of the approach to steady state
+    np.testing.assert_allclose(undistorted, reference, atol=1e-3)
+    assert reference.max() > 500
+    # the anatomy by another road: SciPy's interpolation of the contrast, averaged over each voxel
+    expected, got = voxel_average(7), series[..., 0]
+    inside = expected > 0
+    assert np.abs(got - expected)[inside].mean() < 0.02 * expected[inside].mean()
+    assert np.corrcoef(got[inside], expected[inside])[0, 1] > 0.999
+
+
+def voxel_average(seed: int) -> np.ndarray:
+    subject = person(number_of(seed, "sub-01"), COARSE)
+    shown = signal(
+        subject,
+        lambda t: tissues.signal_gre_epi(t, COARSE.te_s, COARSE.tr_s, COARSE.flip_deg),
+        lambda t: saturated_fat(t) + all_but_fat(t),
+    )
+    affine = epi_encoding(subject, COARSE, "j").affine
+    total = np.zeros(COARSE.shape)
+    offsets = (np.arange(4) + 0.5) / 4 - 0.5
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in COARSE.shape), indexing="ij"), -1)
+    for i in offsets:
+        for j in offsets:
+            for k in offsets:
+                points = nib.affines.apply_affine(affine, voxels + np.array([i, j, k]))
+                where = nib.affines.apply_affine(np.linalg.inv(subject.anatomy.affine), points)
+                total += ndimage.map_coordinates(shown, where.reshape(-1, 3).T[::-1], order=1).reshape(COARSE.shape)
+    return total / 64
+
+
+def test_truth_field_undoes_the_distortion_of_the_reference(dataset: Path):
+    """Signal truly at y is seen at y + f TRT: reading the reference there gives the undistorted image, and not at minus that."""
+    root, p = dataset / "sourcedata/truth/sub-01/func", COARSE
+    field = image(root, "sub-01_task-pain_fieldmap.nii.gz")
+    undistorted = image(root, "sub-01_task-pain_desc-undistorted_boldref.nii.gz")
+    reference = image(root, "sub-01_task-pain_desc-reference_boldref.nii.gz")
+    brain = image(root, "sub-01_task-pain_desc-brain_mask.nii.gz") > 0
+    i, j, k = np.meshgrid(*(np.arange(n) for n in p.shape), indexing="ij")
+
+    def agreement(sign: float) -> float:
+        shift = sign * field * p.total_readout_s
+        seen = ndimage.map_coordinates(reference, [i, j + shift, k], order=1) * (1 + np.gradient(shift, axis=1))
+        return np.corrcoef(seen[brain], undistorted[brain])[0, 1]
+
+    assert agreement(1) > 0.95
+    assert agreement(1) > agreement(0) > agreement(-1)
+
+
+def test_phase_difference_measures_the_field_of_its_own_shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the same pose and no noise, 2 pi dTE f modulo 2 pi; it differs from the EPI's field by a quadratic (another shim)."""
+    effects = REALISTIC.without(["motion", "noise", "breathing_field", "bias"])
+    root = make(tmp_path / "data", monkeypatch, effects, seed=7, task="pain")
+    stored = image(root, "sub-01/fmap/sub-01_phasediff.nii.gz")
+    assert stored.min() >= 0
+    assert stored.max() <= 4095
+    turns = stored / 4096 - 0.5
+    names = ("fieldmap", "desc-brain_mask")
+    field, brain = (image(root, f"sourcedata/truth/sub-01/func/sub-01_task-pain_{n}.nii.gz") for n in names)
+    inner = ndimage.binary_erosion(brain > 0, iterations=3)
+    rest = turns[inner] - field[inner] * (COARSE.gre_te_s[1] - COARSE.gre_te_s[0])
+    rest = (rest + 0.5) % 1 - 0.5
+    points = np.argwhere(inner) / 20 - 1
+    x, y, z = points.T
+    basis = np.stack([np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x, y * y, z * z], 1)
+    left = rest - basis @ np.linalg.lstsq(basis, rest, rcond=None)[0]
+    assert left.std() / 0.00246 < 3  # Hz
+    assert rest.std() / 0.00246 > 3
+
+
+def test_truth_masks_and_levels_are_plausible(dataset: Path):
+    root = dataset / "sourcedata/truth/sub-01"
+    for folder, prefix, voxel in (("func", "sub-01_task-pain", 128), ("anat", "sub-01", 64)):
+        cord = image(root / folder, f"{prefix}_label-SC_mask.nii.gz") > 0
+        brain = image(root / folder, f"{prefix}_desc-brain_mask.nii.gz") > 0
+        levels = image(root / folder, f"{prefix}_desc-vertebrae_dseg.nii.gz")
+        assert 1.0e6 < brain.sum() * voxel < 2.2e6  # mm3
+        assert not (cord & brain).any()
+        assert set(range(1, 8)) <= set(np.unique(levels))
+        assert (levels[~cord] == 0).all()
+        heights = [np.argwhere(levels == v)[:, 2].mean() for v in range(1, 8)]
+        assert (np.diff(heights) < 0).all()
+
+
+def test_motion_tables_hold_one_row_for_each_volume_and_slice(dataset: Path):
+    root = dataset / "sourcedata/truth/sub-01/func"
+    head = table(root / "sub-01_task-pain_desc-headmotion_timeseries.tsv")
+    slices = table(root / "sub-01_task-pain_desc-headmotionslice_timeseries.tsv")
+    cord = table(root / "sub-01_task-pain_desc-cordmotion_timeseries.tsv")
+    assert len(head["trans_x"]) == VOLUMES
+    assert len(slices["volume"]) == VOLUMES * COARSE.shape[2]
+    assert set(cord["volume"]) == set(range(VOLUMES))
+    np.testing.assert_allclose(cord["shift_i_mm"], cord["shift_mech_i_mm"] + cord["shift_b0_i_mm"], atol=1e-6)
+    assert np.abs(cord["shift_b0_j_mm"]).max() > 0.05
+    assert np.abs(cord["shift_b0_i_mm"]).max() < 0.1
+
+
+def course_of(effects: Effects, protocol: Protocol = COARSE):
+    subject = replace(person(number_of(7, "sub-01"), protocol), effects=effects)
+    return subject, run_course(subject, protocol, epi_encoding(subject, protocol, "j"), "pain", VOLUMES, "pain/bold")
+
+
+def test_switching_one_effect_off_leaves_the_others_as_they_were():
+    subject, full = course_of(REALISTIC)
+    for off, untouched in {
+        "physio": ("pose", "cord_mm", "offset_hz", "breathing"),
+        "bold": ("pose", "cord_mm", "offset_hz", "breathing"),
+        "field": ("pose", "cord_mm", "breathing", "modulation"),
+        "motion": ("offset_hz", "breathing", "modulation"),
+    }.items():
+        one_off = replace(subject, effects=REALISTIC.without([off]))
+        course = run_course(one_off, COARSE, epi_encoding(one_off, COARSE, "j"), "pain", VOLUMES, "pain/bold")
+        for name in untouched:
+            np.testing.assert_array_equal(getattr(course.state, name), getattr(full.state, name), err_msg=f"{off}: {name}")
+    still = replace(subject, effects=REALISTIC.without(["motion"]))
+    course = run_course(still, COARSE, epi_encoding(still, COARSE, "j"), "pain", VOLUMES, "pain/bold")
+    assert not course.state.pose.any()
+    assert not course.state.cord_mm.any()
+
+
+def test_gradient_non_linearity_is_nothing_at_the_isocentre_and_3_mm_at_140():
+    subject = person(number_of(7, "sub-01"), COARSE)
+    warp = surroundings(subject, None, warped=True).warp
+    ends = np.array([[0.0, 0, 0], [0, 0, 140], [0, 0, -140]])
+    np.testing.assert_allclose(warp(ends), [[0, 0, 0], [0, 0, 3], [0, 0, -3]], atol=1e-9)
+    assert not surroundings(subject, None, warped=False).warp(ends).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"protocol": "huge"}, "protocol"),
+        ({"task": "rest"}, "task"),
+        ({"participants": 0}, "participant"),
+        ({"volumes": 1}, "volumes"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_anything_is_written(options: dict, word: str, tmp_path: Path):
+    with pytest.raises(CoSpineError, match=word):
+        simulation.simulate(tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path):
+    (tmp_path / "something").write_text("mine")
+    with pytest.raises(CoSpineError, match="in use"):
+        simulation.simulate(tmp_path)
