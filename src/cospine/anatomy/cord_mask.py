@@ -74,6 +74,8 @@ def find_cord(mean: NDArray, grid: Grid, brain: NDArray, slice_axis: int = 2) ->
     up, sign = grid.axis_of("S")
     if up != slice_axis:
         return _nothing(grid, "slices are not axial: the cord has no cross-section in them")
+    if slice_axis != 2:
+        return _nothing(grid, f"slices are stacked along voxel axis {'ij'[slice_axis]}; cord motion needs them along k")
     order = np.arange(grid.shape[up])[::-sign]  # from the top slice down
     sections = np.moveaxis(np.asarray(mean, dtype=np.float32), up, 0)[order]
     brain_sections = np.moveaxis(brain, up, 0)[order]

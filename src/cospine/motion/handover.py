@@ -7,6 +7,7 @@ the brainstem one passes smoothly into the other.
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.errors import CoSpineError
 from cospine.motion.brain import HeadMotion
 from cospine.motion.cord import CordMotion
 from cospine.space.grid import Grid
@@ -46,7 +47,11 @@ def head_share(grid: Grid, brain: NDArray, has_cord: bool) -> NDArray:
     held = np.flatnonzero(brain.any(axis=(0, 1)))
     lowest = held.min() if sign > 0 else held.max()
     if axis != 2:
-        raise ValueError("slices are not stacked along the body's long axis: there is no hand-over from head to cord")
+        raise CoSpineError(
+            "slices are not stacked along the body's long axis: there is no hand-over from head to cord",
+            "cord mask",
+            "leave the cord out with --regions brain, or the brain with --regions cord",
+        )
     height = (np.arange(grid.shape[2]) - lowest) * sign * float(grid.voxel_mm[2])
     part = np.clip((height + _BELOW_MM) / (_ABOVE_MM + _BELOW_MM), 0, 1)
     return part * part * (3 - 2 * part)

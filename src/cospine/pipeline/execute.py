@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cospine.bids import Dataset, Derivatives, Finding, Participant, Run, read_dataset
+from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset
 from cospine.errors import CoSpineError
 from cospine.pipeline.process import RunResult, process_run
 from cospine.pipeline.progress import Event, Listener, silent
@@ -173,10 +173,11 @@ def _one_run(
 
 def _failure(run: Run, error: Exception) -> Failure:
     """What to tell of an error; one that is not ours keeps its traceback in the log."""
+    # for the log file; the terminal hears of it as an event
     if isinstance(error, CoSpineError):
-        logger.error("%s: %s", run.label, error)
+        logger.info("%s failed: %s", run.label, error)
         return Failure(run.participant, run.label, str(error))
-    logger.error("%s: %s", run.label, traceback.format_exc())
+    logger.info("%s failed: %s", run.label, traceback.format_exc())
     text = f"{type(error).__name__}: {error}. This is a fault of CoSpine: the log has the details, please report them"
     return Failure(run.participant, run.label, text)
 
@@ -210,8 +211,3 @@ def _log_file(path: Path) -> Iterator[None]:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
-
-
-def selected_findings(dataset: Dataset, participant: Participant) -> tuple[Finding, ...]:
-    """Findings that a participant's report shows: the person's own and the dataset's."""
-    return tuple(one for one in dataset.findings if one.participant in (None, participant.label))

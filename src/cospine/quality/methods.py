@@ -58,9 +58,9 @@ def motion_methods(version: str, *, regions: Sequence[str] = ("brain", "cord"), 
         first = "What head motion explains smoothly along the neck was fitted first, and the rest was"
         head = first if brain else "They were"
         paragraphs.append(
-            "Cord motion was estimated as two in-plane shifts per slice and volume against the mean of the aligned slices, inside a "
-            f"soft mask around the cord (cord {source}). {head} regularised between slices that are close in space and in "
-            "acquisition time by a Gaussian process whose strengths, lengths and breathing rate were learnt from the data "
+            "Cord motion was estimated as two in-plane shifts per slice and volume against the mean of the aligned slices, "
+            f"inside a soft mask around the cord (cord {source}). {head} regularised between slices that are close in space "
+            "and in acquisition time by a Gaussian process whose strengths, lengths and breathing rate were learnt from the data "
             "(Rasmussen & Williams, 2006). The shifts are those of the distorted image: motion of tissue and the change of B0 "
             "with breathing together."
         )
