@@ -31,7 +31,13 @@ def run(chosen: argparse.Namespace) -> int:
     if raw.exists():
         raise CoSpineError("is there already", str(raw), "remove it, or name another folder: cospine demo DIR")
     print(f"Making {chosen.participants} digital participants in {raw} ..", file=sys.stderr)
-    simulate(raw, participants=chosen.participants, seed=chosen.seed, protocol="small")
+    simulate(
+        raw,
+        participants=chosen.participants,
+        seed=chosen.seed,
+        protocol="small",
+        progress=lambda text: print(f"  {text}", file=sys.stderr),
+    )
     settings = Settings()
     outcome = execute(read_chosen(raw, settings), out, settings, Progress())
     print("\nReports, open them in a browser:")
