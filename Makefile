@@ -10,7 +10,7 @@ DEMO ?= demo
 .PHONY: demo test check lock clean
 
 demo: $(VENV)/run.done
-	rm -rf $(DEMO)
+	rm -rf $(DEMO)/bids $(DEMO)/derivatives
 	$(BIN)/cospine demo $(DEMO)
 
 test: $(VENV)/dev.done
@@ -44,4 +44,4 @@ lock:
 	$(LOCK) pyproject.toml lock/build.in --extra benchmarks -o lock/benchmarks.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO)/bids $(DEMO)/derivatives

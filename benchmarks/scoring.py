@@ -112,10 +112,9 @@ def tsnr_with_true_motion(series: NDArray, grid: Grid, motion: Motion, truth: Tr
     """tSNR map after the same correction with the true motion in place of the estimated one."""
     if motion.head is None or motion.cord is None:
         raise ValueError("truth replaces both head and cord motion")
-    poses = truth.poses @ np.linalg.inv(truth.poses[motion.head.reference_volume])
-    head = HeadMotion(
-        poses, rigid_parameters(poses, grid.centre), grid.centre, motion.head.reference, motion.head.reference_volume
-    )
+    middle = np.median(rigid_parameters(truth.poses, grid.centre), axis=0)
+    poses = truth.poses @ np.linalg.inv(rigid_matrix(middle, grid.centre))
+    head = HeadMotion(poses, rigid_parameters(poses, grid.centre), grid.centre, motion.head.reference)
     cord = CordMotion(truth.slices, truth.shift_mm, truth.shift_mm, np.zeros_like(truth.shift_mm), motion.cord.mean)
     corrected = resample_series(series, slice_matrices(grid, motion.share, motion.times_s, head, cord))
     return corrected.mean(axis=3) / np.maximum(corrected.std(axis=3, ddof=1), 1e-6)

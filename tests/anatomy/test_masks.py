@@ -98,8 +98,8 @@ def test_real_cord_lies_in_the_canal_and_real_brains_have_the_size_of_brains(sha
     mean = image.get_fdata(dtype=np.float32).mean(axis=3)
     spine = find_cord(mean, Grid(mean.shape, image.affine), np.zeros(mean.shape, bool))
     assert spine.slices.size == 6
-    for k in spine.slices:  # the canal is the brightest thing about
-        assert mean[..., k][spine.mask[..., k]].mean() > 1.8 * np.median(mean[..., k])
+    for k in spine.slices:  # brighter than what is about, if less so than CSF
+        assert mean[..., k][spine.mask[..., k]].mean() > 1.5 * np.median(mean[..., k])
     for name, prefix in (("head-neck", "sub-01/func/sub-01_task-fa"), ("brain-task", "sub-02/func/sub-02_task-oneback_run-1")):
         image = nib.load(shared / f"data/{name}/{prefix}_bold.nii.gz")
         mean = image.get_fdata(dtype=np.float32).mean(axis=3)

@@ -130,3 +130,67 @@ def test_help_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip().endswith("[]")
+
+
+def test_overrides_are_checked_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out, given = tmp_path / "bids", tmp_path / "out", tmp_path / "given"
+    make(raw, "sub-01")
+    (given / "sub-01" / "func").mkdir(parents=True)
+    wrong = given / "sub-01" / "func" / "sub-01_task-rest_desc-brain_mask.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), AFFINE), wrong)
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), AFFINE), given / "sub-1_mask.nii.gz")
+    assert main(["run", str(raw), str(out), "participant", "--overrides", str(given)]) == 2
+    said = capsys.readouterr().err
+    assert "not on the grid" in said
+    assert "named as no mask" in said
+    assert not out.exists()
+
+
+def test_a_given_brain_mask_is_used_and_said(tmp_path: Path) -> None:
+    raw, out, given = tmp_path / "bids", tmp_path / "out", tmp_path / "given"
+    make(raw, "sub-01")
+    name = "sub-01/func/sub-01_task-rest_desc-brain_mask.nii.gz"
+    (given / name).parent.mkdir(parents=True)
+    mask = (series().mean(axis=3) > 500).astype(np.uint8)
+    nib.save(nib.Nifti1Image(mask, AFFINE), given / name)
+    assert main(["run", str(raw), str(out), "participant", "--overrides", str(given)]) == 0
+    np.testing.assert_array_equal(nib.load(out / name).get_fdata(), mask)
+    assert "brain given by the user" in " ".join((out / "sub-01.html").read_text().split())
+
+
+def test_what_another_setting_wrote_does_not_stay(tmp_path: Path) -> None:
+    raw, out = tmp_path / "bids", tmp_path / "out"
+    make(raw, "sub-01")
+    assert main(["run", str(raw), str(out), "participant"]) == 0
+    record = out / "logs" / "sub-01_task-rest_steps.json"
+    old = out / "sub-01" / "func" / "sub-01_task-rest_desc-cordmotion_timeseries.tsv"
+    old.write_text("old")
+    content = json.loads(record.read_text())
+    content["Steps"][1]["outputs"].append(f"bids::{old.relative_to(out).as_posix()}")
+    record.write_text(json.dumps(content))
+    assert main(["run", str(raw), str(out), "participant"]) == 0
+    assert not old.exists()
+
+
+def test_slice_times_are_written_in_stored_order(tmp_path: Path) -> None:
+    raw, out = tmp_path / "bids", tmp_path / "out"
+    make(raw, "sub-01", SliceEncodingDirection="k-")
+    make(raw, "sub-02", SliceTiming=[0.0, 0.5])
+    assert main(["run", str(raw), str(out), "participant"]) == 0
+    sidecar = json.loads((out / "sub-01/func/sub-01_task-rest_desc-preproc_bold.json").read_text())
+    np.testing.assert_allclose(sidecar["SliceTiming"], np.arange(20)[::-1] * 0.1)
+    assert sidecar["SliceEncodingDirection"] == "k"
+    assert "SliceTiming" not in json.loads((out / "sub-02/func/sub-02_task-rest_desc-preproc_bold.json").read_text())
+
+
+@pytest.mark.parametrize("flags", [["--dummy-scans", "9"], ["--dummy-scans", "²"], ["--nprocs", "-1"]])
+def test_impossible_numbers_are_two(tmp_path: Path, flags: list[str]) -> None:
+    make(tmp_path / "bids", "sub-01")
+    assert main(["run", str(tmp_path / "bids"), str(tmp_path / "out"), "participant", *flags]) == 2
+
+
+def test_the_dataset_is_no_place_for_output_but_its_derivatives(tmp_path: Path) -> None:
+    raw = tmp_path / "bids"
+    make(raw, "sub-01")
+    assert main(["run", str(raw), str(raw / "sub-01" / "out"), "participant"]) == 2
+    assert main(["run", str(raw), str(raw / "derivatives" / "cospine"), "participant"]) == 0

@@ -55,7 +55,7 @@ def test_poses_of_a_series_with_drift_and_a_jump() -> None:
     assert voxel_error(found.poses, truth).mean() < 0.05
     assert voxel_error(np.tile(np.eye(4), (12, 1, 1)), truth).mean() > 0.5  # what standing still would score
     np.testing.assert_allclose(rigid_matrix(found.parameters, found.centre), found.poses, atol=1e-9)
-    np.testing.assert_allclose(found.poses[found.reference_volume], np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(np.median(found.parameters, axis=0), 0, atol=0.01)  # the reference is the middle pose
 
 
 def test_large_motion_is_caught() -> None:

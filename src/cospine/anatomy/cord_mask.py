@@ -102,7 +102,7 @@ def find_cord(mean: NDArray, grid: Grid, brain: NDArray, slice_axis: int = 2) ->
     return _drawn(grid, up, slices, centre[usable], path_score[usable], in_plane)
 
 
-def mask_geometry(mask: NDArray, grid: Grid, slice_axis: int = 2) -> CordMask:
+def mask_geometry(mask: NDArray, grid: Grid) -> CordMask:
     """Centre line and soft mask of a cord mask that somebody gave.
 
     Parameters
@@ -110,17 +110,14 @@ def mask_geometry(mask: NDArray, grid: Grid, slice_axis: int = 2) -> CordMask:
     mask : ndarray (x, y, z)
         Non-zero in the cord.
     grid : Grid
-        Its grid.
-    slice_axis : int
-        Stored axis along which slices are stacked.
+        Its grid, axial slices along the third axis.
     """
-    sections = np.moveaxis(np.asarray(mask) > 0, slice_axis, 0)
+    sections = np.moveaxis(np.asarray(mask) > 0, 2, 0)
     slices = np.flatnonzero(sections.any(axis=(1, 2)))
     if slices.size == 0:
         return _nothing(grid, "the given cord mask is empty")
     centre = np.array([ndimage.center_of_mass(sections[k]) for k in slices])
-    in_plane = np.array([s for axis, s in enumerate(grid.voxel_mm) if axis != slice_axis])
-    drawn = _drawn(grid, slice_axis, slices, centre, np.ones(len(slices)), in_plane)
+    drawn = _drawn(grid, 2, slices, centre, np.ones(len(slices)), grid.voxel_mm[:2])
     return CordMask(np.asarray(mask) > 0, drawn.weight, slices, centre, drawn.score)
 
 
@@ -205,7 +202,7 @@ def _refined(sections: NDArray, path: NDArray, in_plane_mm: NDArray, thickness_m
             near = off < (1.6 * _CANAL_RADIUS_MM) ** 2
             values = section[near]
             low, high = np.percentile(values, [20, 95])
-            mass = np.clip((values - 0.5 * (low + high)) / max(high - low, 1e-6), 0, 0.2)
+            mass = np.clip((values - low) / max(high - low, 1e-6) - 0.3, 0, 0.05)
             if mass.sum() <= 0:
                 break
             centre[k] = (mass * rows[near]).sum() / mass.sum(), (mass * columns[near]).sum() / mass.sum()

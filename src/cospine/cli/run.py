@@ -54,7 +54,7 @@ def settings_of(chosen: argparse.Namespace) -> Any:
         if value is not None:
             values[one.name] = tuple(value) if isinstance(value, list) else value
     settings = Settings(**values)
-    if settings.dummy_scans != "auto" and not settings.dummy_scans.isdigit():
+    if settings.dummy_scans != "auto" and not (settings.dummy_scans.isascii() and settings.dummy_scans.isdigit()):
         raise CoSpineError("is neither a number of volumes nor auto", f"--dummy-scans {settings.dummy_scans}", "give one of them")
     if settings.nprocs < 0:
         raise CoSpineError("is no number of cores", f"--nprocs {settings.nprocs}", "give 1 or more")

@@ -15,8 +15,8 @@ from cospine.errors import CoSpineError
 from cospine.register.rigid import register_rigid
 from cospine.space.bspline import coefficients
 from cospine.space.grid import Grid
-from cospine.space.resample import resample_volume
-from cospine.space.transform import rigid_parameters
+from cospine.space.resample import aligned_moments
+from cospine.space.transform import rigid_matrix, rigid_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +40,13 @@ class HeadMotion:
     centre : ndarray (3,)
         Centre of the grid, RAS mm.
     reference : ndarray (x, y, z), float32
-        Mean of the aligned volumes the final pass was measured against.
-    reference_volume : int
-        The volume whose pose is the reference's.
+        Mean of the aligned volumes, in the median pose of all that are in steady state.
     """
 
     poses: NDArray[np.float64] = field(repr=False)
     parameters: NDArray[np.float64] = field(repr=False)
     centre: NDArray[np.float64]
     reference: NDArray[np.float32] = field(repr=False)
-    reference_volume: int
 
 
 def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: int = 0) -> HeadMotion:
@@ -95,44 +92,21 @@ def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: in
     poses = _register(first, volumes, grid, points, None, poses, iterations=6, tolerance_mm=0.01)
 
     chosen = np.unique(np.linspace(min(skip, count - 1), count - 1, min(count, _MEAN_VOLUMES)).astype(int))
-    mean, variance = aligned_moments(series, grid, np.linalg.inv(poses), chosen)
+    mean, variance = _moments(series, grid, np.linalg.inv(poses), chosen)
     points = _most_telling(mean, around, grid, variance, _FINAL_VOXELS)
     weight = _steadiness(variance, points)
     poses = _register(mean, volumes, grid, points, weight, poses, iterations=6, tolerance_mm=0.001)
-    # the mean's pose is a mean of poses: give the reference volume the pose of the reference back
+    # the reference is the pose in the middle of all: it is the cord's zero too
     pushed = np.linalg.inv(poses)
-    pushed = pushed @ np.linalg.inv(pushed[start])
-    mean, _ = aligned_moments(series, grid, pushed, chosen)
-    return HeadMotion(pushed, rigid_parameters(pushed, grid.centre), grid.centre, mean, start)
+    middle = np.median(rigid_parameters(pushed[skip:], grid.centre), axis=0)
+    pushed = pushed @ np.linalg.inv(rigid_matrix(middle, grid.centre))
+    mean, _ = _moments(series, grid, pushed, chosen)
+    return HeadMotion(pushed, rigid_parameters(pushed, grid.centre), grid.centre, mean)
 
 
-def aligned_moments(series: NDArray, grid: Grid, poses: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
-    """Mean and variance over time of chosen volumes, each brought to the reference first.
-
-    Parameters
-    ----------
-    series : ndarray (x, y, z, t)
-        Stored series.
-    grid : Grid
-        Its grid.
-    poses : ndarray (t, 4, 4)
-        Push-forward poses, RAS mm.
-    chosen : ndarray of int
-        Volumes to use.
-
-    Returns
-    -------
-    mean, variance : ndarray (x, y, z), float32
-    """
-    mean = np.zeros(grid.shape, dtype=np.float32, order="F")
-    squares = np.zeros_like(mean)
-    aligned = np.empty_like(mean)
-    for number, t in enumerate(chosen, start=1):
-        resample_volume(series[..., t], grid.inverse @ poses[t] @ grid.affine, out=aligned)
-        aligned -= mean  # Welford (1962)
-        mean += aligned / number
-        squares += aligned * aligned * ((number - 1) / number)
-    return mean, squares / max(len(chosen) - 1, 1)
+def _moments(series: NDArray, grid: Grid, poses: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
+    """Mean and variance over time of chosen volumes, each brought to the reference."""
+    return aligned_moments(series[..., chosen], grid.inverse @ poses[chosen] @ grid.affine)
 
 
 def _register(reference, volumes, grid, points, weight, poses, *, iterations, tolerance_mm):

@@ -18,7 +18,7 @@ from cospine.motion.smoothness import Prior, smooth_shifts
 from cospine.register.slicewise import slice_shifts
 from cospine.space.bspline import coefficients
 from cospine.space.grid import Grid
-from cospine.space.resample import resample_volume
+from cospine.space.resample import aligned_moments
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class CordMotion:
 
 
 def estimate_cord_motion(
-    series: NDArray, grid: Grid, weight: NDArray, times_s: NDArray, head: HeadMotion | None = None
+    series: NDArray, grid: Grid, weight: NDArray, times_s: NDArray, head: HeadMotion | None = None, *, skip: int = 0
 ) -> CordMotion:
     """In-plane shift of the cord in every slice and volume.
 
@@ -75,6 +75,8 @@ def estimate_cord_motion(
         Acquisition time of every slice.
     head : HeadMotion, optional
         Head motion; how much of it the cord follows at each height is fitted.
+    skip : int
+        Volumes at the start that are not in steady state: their shifts are measured, but they shape no reference.
 
     Returns
     -------
@@ -103,7 +105,8 @@ def estimate_cord_motion(
     shift = np.zeros((count, slices.size, 2))
     measured = np.zeros_like(shift)
     sd = np.zeros_like(shift)
-    mean = np.asarray(part.mean(axis=3, dtype=np.float64), dtype=np.float32)
+    kept = _usable(part, weight_part, skip)
+    mean = np.asarray(part[..., kept].mean(axis=3, dtype=np.float64), dtype=np.float32)
     used = weight_part
     for number in range(_ROUNDS):
         reference = mean if number else gaussian_filter(mean, (0.7, 0.7, 0))
@@ -113,10 +116,12 @@ def estimate_cord_motion(
         )
         measured = found * pixel_mm
         measured_sd = np.sqrt(np.diagonal(np.linalg.inv(information), axis1=2, axis2=3)) * pixel_mm
-        for axis in range(2):
-            trend = np.zeros((count, slices.size))
-            if followed is not None:
-                trend = _followed_head(measured[..., axis], measured_sd[..., axis], followed[..., axis], z_mm)
+        # breathing and swallows move the cord along both axes at once: the axis that shows them better is smoothed first, and
+        # what it finds may explain part of the other
+        found_first: list[NDArray] = []
+        for axis in np.argsort(np.median(measured_sd, axis=(0, 1)) / measured.std(axis=(0, 1))):
+            explains = [*([] if followed is None else followed[..., axis]), *found_first]
+            trend = _explained(measured[..., axis], measured_sd[..., axis], explains, z_mm)
             # the first round only serves to sharpen the reference: the process is learnt from the second
             rest, sd[..., axis], prior = smooth_shifts(
                 measured[..., axis] - trend,
@@ -126,11 +131,20 @@ def estimate_cord_motion(
                 None if number == _ROUNDS - 1 else Prior(breathing=0.02),
             )
             shift[..., axis] = rest + trend
+            found_first.append(rest - rest.mean(axis=0))
             logger.debug("cord motion, axis %d, round %d: %s", axis, number, prior)
-        shift -= np.median(shift, axis=0)
-        mean, variance = _aligned_moments(part, shift / pixel_mm)
+        shift -= np.median(shift[kept], axis=0)
+        mean, variance = _moments(part, shift / pixel_mm, kept)
         used = weight_part * _steadiness(variance, weight_part)
-    return CordMotion(slices, shift, measured, sd, _mean_of_slices(series, slices, shift / pixel_mm))
+    return CordMotion(slices, shift, measured, sd, _mean_of_slices(series, slices, shift / pixel_mm, kept))
+
+
+def _usable(series: NDArray, weight: NDArray, skip: int) -> NDArray[np.int_]:
+    """Volumes that may shape the reference: in steady state, and with the signal that the others have."""
+    level = (series * weight[..., None]).sum(axis=(0, 1, 2), dtype=np.float64)[skip:]
+    middle = np.median(level)
+    good = (level > 0.5 * middle) & (level < 2 * middle)
+    return skip + np.flatnonzero(good if good.sum() > 1 else np.ones(level.size, dtype=bool))
 
 
 def _box(weight: NDArray, slices: NDArray) -> tuple[slice, slice, NDArray]:
@@ -164,15 +178,15 @@ def _centroid(plane: NDArray) -> tuple[float, float]:
     return float((i * plane).sum() / plane.sum()), float((j * plane).sum() / plane.sum())
 
 
-def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) -> NDArray[np.float64]:
-    """Part of the shifts that follows the head, by a share that is smooth along the neck; robust ridge regression.
+def _explained(shift: NDArray, sd: NDArray, explains: list[NDArray], z_mm: NDArray) -> NDArray[np.float64]:
+    """Part of the shifts that others explain, each by a share that is smooth along the neck; robust ridge regression.
 
     Parameters
     ----------
     shift, sd : ndarray (t, n)
         Measured shifts along one axis and their SD, mm.
-    head : ndarray (regressors, t, n)
-        What the cord would do as part of the head, mm.
+    explains : list of ndarray (t, n)
+        What may explain them, mm: what the cord would do as part of the head, and motion along the other axis.
     z_mm : ndarray (n,)
         Heights.
 
@@ -180,10 +194,12 @@ def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) ->
     -------
     ndarray (t, n)
     """
+    if not explains:
+        return np.zeros(shift.shape)
     knots = max(2, round(float(np.ptp(z_mm)) / _KNOT_MM) + 1)
     position = np.linspace(z_mm.min(), z_mm.max(), knots)
     hats = np.stack([np.interp(z_mm, position, row) for row in np.eye(knots)], axis=1)
-    design = np.concatenate([part[:, :, None] * hats for part in head], axis=2).reshape(shift.size, -1)
+    design = np.concatenate([part[:, :, None] * hats for part in explains], axis=2).reshape(shift.size, -1)
     target = (shift - np.median(shift, axis=0)).ravel()
     known = 1 / (sd.ravel() ** 2 + _OWN_MOTION_MM**2)
     robust = np.ones_like(known)
@@ -197,28 +213,19 @@ def _followed_head(shift: NDArray, sd: NDArray, head: NDArray, z_mm: NDArray) ->
     return fitted.reshape(shift.shape)
 
 
-def _aligned_moments(series: NDArray, shift: NDArray) -> tuple[NDArray[np.float32], NDArray]:
-    """Mean and variance over time of slices each brought back by its shift in pixels, (x, y, slices) each."""
-    shape = series.shape[:3]
-    mean = np.zeros(shape, dtype=np.float32, order="F")
-    squares = np.zeros_like(mean)
-    aligned = np.empty_like(mean)
-    matrices = np.tile(np.eye(4), (shape[2], 1, 1))
-    for t in range(series.shape[3]):
-        matrices[:, :2, 3] = shift[t]
-        resample_volume(series[..., t], matrices, out=aligned)
-        aligned -= mean  # Welford (1962)
-        mean += aligned / (t + 1)
-        squares += aligned * aligned * (t / (t + 1))
-    return mean, squares / max(series.shape[3] - 1, 1)
+def _moments(series: NDArray, shift: NDArray, kept: NDArray) -> tuple[NDArray[np.float32], NDArray]:
+    """Mean and variance over the kept volumes of slices each brought back by its shift in pixels, (x, y, slices) each."""
+    matrices = np.tile(np.eye(4), (*shift.shape[:2], 1, 1))
+    matrices[:, :, :2, 3] = shift
+    return aligned_moments(series[..., kept], matrices[kept])
 
 
-def _mean_of_slices(series: NDArray, slices: NDArray, shift: NDArray) -> NDArray[np.float32]:
+def _mean_of_slices(series: NDArray, slices: NDArray, shift: NDArray, kept: NDArray) -> NDArray[np.float32]:
     """Mean of some volumes over the whole field of view: aligned in the cord's slices, plain in the others."""
-    chosen = np.unique(np.linspace(0, series.shape[3] - 1, min(series.shape[3], _MEAN_VOLUMES)).astype(int))
-    mean = np.asarray(series.mean(axis=3, dtype=np.float64), dtype=np.float32, order="F")
-    some = np.asfortranarray(series[:, :, slices][..., chosen])
-    mean[..., slices], _ = _aligned_moments(some, shift[chosen])
+    chosen = kept[np.unique(np.linspace(0, kept.size - 1, min(kept.size, _MEAN_VOLUMES)).astype(int))]
+    some = np.asfortranarray(series[..., chosen])
+    mean = np.asarray(some.mean(axis=3, dtype=np.float64), dtype=np.float32, order="F")
+    mean[..., slices], _ = _moments(np.asfortranarray(some[:, :, slices]), shift[chosen], np.arange(chosen.size))
     return mean
 
 

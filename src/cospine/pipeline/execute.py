@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset
+from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
 from cospine.errors import CoSpineError
+from cospine.pipeline.given import check_given
 from cospine.pipeline.process import RunResult, process_run
 from cospine.pipeline.progress import Event, Listener, silent
 from cospine.pipeline.reporting import RunSection, participant_page, run_section
@@ -16,6 +17,8 @@ from cospine.pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_DISK = "check free space and permissions of the output folder, or choose another one"
+_LEAST_STEADY = 8  # volumes without the dummies that tSNR and a reference need
 # share of a run's time that each step takes, for the time left
 _SHARE = {"read": 0.10, "masks": 0.02, "motion": 0.36, "resample": 0.17, "quality": 0.06, "write": 0.14, "report": 0.15}
 
@@ -59,7 +62,7 @@ def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
     Raises
     ------
     CoSpineError
-        When the folder cannot be read, or `--cord-mask` meets not exactly one run.
+        When the folder cannot be read, or a given mask or number of dummies fits no run.
     """
     dataset = read_dataset(
         bids_dir,
@@ -68,15 +71,15 @@ def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
         tasks=settings.task,
         runs=settings.run,
     )
-    if settings.cord_mask is not None and len(dataset.runnable) != 1:
-        raise CoSpineError(
-            f"--cord-mask stands for one run, but {len(dataset.runnable)} are chosen",
-            str(settings.cord_mask),
-            "choose one with --participant-label, --task and --run, or use --overrides",
-        )
-    for path in (settings.cord_mask, settings.overrides):
-        if path is not None and not path.exists():
-            raise CoSpineError("no such file or folder", str(path), "check the path")
+    check_given(dataset.runnable, settings)
+    if settings.dummy_scans != "auto":
+        short = [run.prefix for run in dataset.runnable if run.volumes - int(settings.dummy_scans) < _LEAST_STEADY]
+        if short:
+            raise CoSpineError(
+                f"leaves fewer than {_LEAST_STEADY} volumes of {', '.join(short)}",
+                f"--dummy-scans {settings.dummy_scans}",
+                "give fewer, or auto",
+            )
     return dataset
 
 
@@ -123,15 +126,19 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
                 try:
                     sections.append(_one_run(run, participant, derivatives, settings, listen, done, part))
                 except Exception as error:
-                    failed.append(_failure(run, error))
+                    failed.append(_failure(participant.label, run.label, error))
                     listen(Event(participant.label, run.label, "", done + part, failed[-1].error))
                     if settings.stop_on_first_crash:
                         break
                 done += part
-            page = participant_page(participant, dataset, sections, [(one.run, one.error) for one in failed], settings)
             path = output_dir / f"{participant.label}.html"
-            derivatives.write_text(path, page)
-            reports.append(path)
+            try:
+                said = [(one.run, one.error) for one in failed]
+                derivatives.write_text(path, participant_page(participant, dataset, sections, said, settings))
+                reports.append(path)
+            except Exception as error:
+                failed.append(_failure(participant.label, "report", error))
+                listen(Event(participant.label, "", "", done, failed[-1].error))
         failures += failed
         if failed and settings.stop_on_first_crash:
             break
@@ -166,28 +173,48 @@ def _one_run(
         "Parameters": settings.parameters(),
         "Steps": [step.record(derivatives.root, derivatives.raw or derivatives.root) for step in result.steps],
     }
+    _remove_stale(derivatives, run, result)
     derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_steps.json", record)
     listen(Event(participant.label, run.label, "", done + part))
     return section
 
 
-def _failure(run: Run, error: Exception) -> Failure:
-    """What to tell of an error; one that is not ours keeps its traceback in the log."""
+def _remove_stale(derivatives: Derivatives, run: Run, result: RunResult) -> None:
+    """Remove what an earlier execution wrote for this run and this one did not: it would pass for a result of these settings."""
+    record = derivatives.root / "logs" / f"{run.prefix}_steps.json"
+    if not record.is_file():
+        return
+    written = {path for step in result.steps for path in step.outputs}
+    for step in read_json(record).get("Steps", []):
+        for name in step.get("outputs", []):
+            path = derivatives.root / str(name).removeprefix("bids::")
+            if str(name).startswith("bids::") and path not in written and path.is_relative_to(derivatives.root / run.participant):
+                logger.info("%s: %s of an earlier execution removed", run.label, path.name)
+                path.unlink(missing_ok=True)
+                path.with_name(path.name.partition(".")[0] + ".json").unlink(missing_ok=True)
+
+
+def _failure(participant: str, what: str, error: Exception) -> Failure:
+    """What to tell of an error; one that nobody foresaw keeps its traceback in the log."""
     # for the log file; the terminal hears of it as an event
+    logger.info("%s failed: %s", what, error if isinstance(error, CoSpineError) else traceback.format_exc())
     if isinstance(error, CoSpineError):
-        logger.info("%s failed: %s", run.label, error)
-        return Failure(run.participant, run.label, str(error))
-    logger.info("%s failed: %s", run.label, traceback.format_exc())
+        return Failure(participant, what, str(error))
+    if isinstance(error, OSError):
+        return Failure(participant, what, str(CoSpineError(error.strerror or str(error), str(error.filename or ""), _DISK)))
+    if isinstance(error, MemoryError):
+        return Failure(participant, what, "out of memory. Close other programs, or process fewer volumes on this machine")
     text = f"{type(error).__name__}: {error}. This is a fault of CoSpine: the log has the details, please report them"
-    return Failure(run.participant, run.label, text)
+    return Failure(participant, what, text)
 
 
 def _check_output(raw: Path, output_dir: Path) -> None:
     if output_dir.exists() and not output_dir.is_dir():
         raise CoSpineError("the output is a file", str(output_dir), "name a folder")
-    if output_dir.resolve() == raw.resolve():
+    inside = output_dir.resolve().relative_to(raw.resolve()).parts if output_dir.resolve().is_relative_to(raw.resolve()) else None
+    if inside is not None and (not inside or inside[0] != "derivatives"):
         raise CoSpineError(
-            "the output folder is the dataset itself", str(output_dir), "choose another, for example its derivatives/cospine"
+            "the output folder lies in the dataset", str(output_dir), "choose another, for example its derivatives/cospine"
         )
     try:
         output_dir.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cospine.anatomy.brain_mask import find_brain
 from cospine.anatomy.cord_mask import CordMask, find_cord, mask_geometry
+from cospine.errors import CoSpineError
 from cospine.motion.brain import HeadMotion, estimate_head_motion
 from cospine.motion.cord import CordMotion, estimate_cord_motion
 from cospine.motion.handover import acquisition_times, head_share, slice_matrices, through_plane_mm
@@ -77,10 +78,16 @@ def find_masks(mean: NDArray, grid: Grid, regions: tuple[str, ...], given: Given
         # the brain is looked for even when only the cord is wanted: it tells where the cord begins
         found = find_brain(mean, grid)
         brain, reason = found.mask, found.reason
-    if given.cord is not None:
-        cord = mask_geometry(given.cord, grid, slice_axis)
-    elif regions and "cord" not in regions:
+    if regions and "cord" not in regions:
         cord = _without_cord(grid, "not asked for")
+    elif given.cord is not None:
+        if slice_axis != 2 or grid.axis_of("S")[0] != 2:
+            raise CoSpineError(
+                "slices are not axial along the third voxel axis: the cord cannot be followed in them",
+                "cord mask",
+                "Leave the cord out with --regions brain, or store the series with axial slices along k",
+            )
+        cord = mask_geometry(given.cord, grid)
     else:
         cord = find_cord(mean, grid, brain, slice_axis)
     if regions and "brain" not in regions:
@@ -128,14 +135,17 @@ def follow_motion(
     head = estimate_head_motion(series, grid, masks.brain, skip=dummies) if masks.brain.any() else None
     cord = None
     if masks.cord.found:
-        cord = estimate_cord_motion(series, grid, masks.cord.weight, times, head)
+        cord = estimate_cord_motion(series, grid, masks.cord.weight, times, head, skip=dummies)
     reference = _reference(series, head, cord)
-    final = find_masks(reference, grid, regions, given, slice_axis)
-    if not final.cord.found and masks.cord.found:
-        final = Masks(final.brain, masks.cord, final.brain_reason)
-    if not final.brain.any() and masks.brain.any():
-        final = Masks(masks.brain, final.cord, masks.brain_reason)
-    share = head_share(grid, final.brain, cord is not None)
+    # the sharper reference may refine a mask, but a region stays one only where its motion was measured
+    refined = find_masks(reference, grid, regions, given, slice_axis)
+    keep_brain = head is None or not refined.brain.any()
+    final = Masks(
+        masks.brain if keep_brain else refined.brain,
+        masks.cord if cord is None or not refined.cord.found else refined.cord,
+        masks.brain_reason if keep_brain else refined.brain_reason,
+    )
+    share = head_share(grid, final.brain if head is not None else np.zeros_like(final.brain), cord is not None)
     matrices = slice_matrices(grid, share, times, head, cord)
     left = through_plane_mm(grid, head, share) if head is not None and cord is not None else 0.0
     return Motion(final, reference, head, cord, times, share, matrices, left)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.bids import Derivatives, Run, load_bold, load_image
+from cospine.bids import Derivatives, Run, load_bold
 from cospine.errors import CoSpineError
 from cospine.motion.brain import HeadMotion
-from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
+from cospine.pipeline.given import given_files, load_given
+from cospine.pipeline.motion_stage import Motion, count_dummies, find_masks, follow_motion
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
@@ -46,7 +47,9 @@ class RunResult:
     blur_gain: dict[str, float]
     mean: NDArray[np.float32] = field(repr=False)
     series: NDArray[np.float32] = field(repr=False)
-    cord_mask_given: bool
+    slice_times_used: bool
+    ignored: tuple[str, ...]
+    given: dict[str, Path]
     steps: tuple[Step, ...] = ()
 
 
@@ -82,7 +85,8 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
     dummies = count_dummies(series, settings.dummy_scans)
 
     said("masks")
-    given, given_files = _given(run, derivatives, settings, grid)
+    files = given_files(run, settings)
+    given = load_given(files)
     some = np.unique(np.linspace(dummies, series.shape[3] - 1, min(_MASK_VOLUMES, series.shape[3])).astype(int))
     rough = series[..., some].mean(axis=3, dtype=np.float32)
     masks = find_masks(rough, grid, settings.regions, given, run.slice_axis)
@@ -131,11 +135,13 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
         sd=metrics.temporal_sd(corrected[..., dummies:]),
         mean=metrics.mean_image(corrected[..., dummies:]),
         series=corrected,
-        cord_mask_given=given.cord is not None,
+        slice_times_used=slice_times is not None,
+        ignored=settings.ignore,
+        given=files,
     )
 
     said("write")
-    steps = _write(result, derivatives, settings, given_files, noise_sd)
+    steps = _write(result, derivatives, settings, noise_sd)
     return RunResult(**{**vars(result), "steps": steps})
 
 
@@ -172,34 +178,7 @@ def blur_gain(matrices: NDArray, mask: NDArray) -> float:
     return interpolation_gain(moved)
 
 
-def _given(run: Run, derivatives: Derivatives, settings: Settings, grid: Grid) -> tuple[Given, tuple[Path, ...]]:
-    """Masks of the user for this run, on its grid."""
-    files: dict[str, Path] = {}
-    if settings.overrides is not None:
-        for region, names in (("brain", {"desc": "brain"}), ("cord", {"label": "SC"})):
-            path = derivatives.path(run, "mask", **names)
-            candidate = settings.overrides / path.relative_to(derivatives.root)
-            if candidate.is_file():
-                files[region] = candidate
-    if settings.cord_mask is not None:
-        files["cord"] = settings.cord_mask
-    masks = {}
-    for region, path in files.items():
-        data, affine = load_image(path)
-        if data.shape != grid.shape or not np.allclose(affine, grid.affine, atol=0.01):
-            raise CoSpineError(
-                f"the mask is not on the grid of the run: shape {data.shape} against {grid.shape}, or another affine",
-                str(path),
-                "resample it to the BOLD series first",
-            )
-        if not (data > 0).any():
-            raise CoSpineError("the mask is empty", str(path), "draw it, or leave it out")
-        masks[region] = np.asfortranarray(data > 0)
-        logger.info("%s: %s mask taken from %s", run.label, region, path)
-    return Given(**masks), tuple(files.values())
-
-
-def _write(result: RunResult, out: Derivatives, settings: Settings, given: tuple[Path, ...], noise_sd: float) -> tuple[Step, ...]:
+def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: float) -> tuple[Step, ...]:
     run, grid, motion = result.run, result.grid, result.motion
     source = out.uri(run.bold) if out.raw is not None else run.bold.name
     basis: dict[str, Any] = {"Sources": [source]}
@@ -211,11 +190,14 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, given: tuple
         where.append(path)
         return path
 
-    given_names = [path.name for path in given]
-    if motion.masks.brain.any():
-        image("mask", motion.masks.brain, masks_written, {"Type": "Brain", "GivenBy": given_names}, desc="brain")
-    if motion.masks.cord.found:
-        image("mask", motion.masks.cord.mask, masks_written, {"Type": "ROI", "GivenBy": given_names}, label="SC")
+    for region, mask in motion.regions.items():
+        entities = {"desc": "brain"} if region == "brain" else {"label": "SC"}
+        about: dict[str, Any] = {"Type": "Brain" if region == "brain" else "ROI"}
+        if region in result.given:
+            about["Description"] = f"Given by the user: {result.given[region].name}"
+        elif region == "cord":
+            about["Description"] = "Ellipse of 11 x 8 mm on the middle of the canal, not a segmentation"
+        image("mask", mask, masks_written, about, **entities)
     reference = image(
         "boldref",
         motion.reference,
@@ -245,13 +227,13 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, given: tuple
         *confounds_table(motion.head, motion.cord, result.displacement, result.cord_displacement, result.dvars, result.dummies),
     )
     quality_written.append(confounds)
-    about = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
-    image("boldmap", result.tsnr_raw, quality_written, about, desc="raw", stat="tsnr")
-    image("boldmap", result.tsnr, quality_written, about, desc="preproc", stat="tsnr")
+    tsnr_is = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
+    image("boldmap", result.tsnr_raw, quality_written, tsnr_is, desc="raw", stat="tsnr")
+    image("boldmap", result.tsnr, quality_written, tsnr_is, desc="preproc", stat="tsnr")
     bold = out.path(run, "bold", desc="preproc")
     sidecar = {
         **basis,
-        **{key: run.sidecar[key] for key in ("TaskName", "SliceTiming", "EchoTime") if key in run.sidecar},
+        **{key: run.sidecar[key] for key in ("TaskName", "EchoTime") if key in run.sidecar},
         "Description": "Motion corrected in one interpolation (cubic B-spline); not smoothed, not distortion corrected",
         "SkullStripped": False,
         "SpatialReference": out.uri(reference),
@@ -260,9 +242,11 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, given: tuple
         "DistortionCorrected": False,
         "NonSteadyStateVolumes": result.dummies,
     }
+    if run.slice_times_s is not None:  # in stored order, whatever the order of the sidecar
+        sidecar |= {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
     out.write_bold(bold, result.series, grid.affine, run.tr_s, sidecar, noise_sd=noise_sd)
     parameters = settings.parameters()
-    files = (run.bold, *given)
+    files = (run.bold, *result.given.values())
     return (
         Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
         Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),

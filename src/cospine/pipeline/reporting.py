@@ -44,13 +44,21 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
     if motion.cord is None:
         notes.append(f"No cord was processed: {motion.masks.cord.reason}. So there is no cord tSNR to raise.")
     notes.append("Distortion correction is not part of this version: brain and cord are where the distorted EPI shows them.")
+    if motion.cord is not None and "cord" not in result.given:
+        notes.append(
+            "The cord mask is an ellipse of 11 × 8 mm on the middle of the canal, not a segmentation; --cord-mask replaces it."
+        )
+    for region, path in result.given.items():
+        notes.append(f"The {region} mask was given: {path.name}.")
+    if run.slice_times_s is not None and not result.slice_times_used:
+        notes.append("Slice times were not used: they were ignored, or slices are not stacked along the third voxel axis.")
     if result.dummies:
         notes.append(f"The first {result.dummies} volumes are not in steady state: kept, flagged, left out of tSNR.")
     verdicts, numbers = _summary(result)
     page = RunReport(
         prefix=run.prefix,
         title=", ".join(f"{key} {value}" for key, value in run.entities.items() if key != "sub").replace("task ", "", 1),
-        facts=_facts(run, participant),
+        facts=_facts(run, participant, result.ignored),
         verdicts=verdicts,
         numbers=numbers,
         findings=run.findings,
@@ -58,7 +66,9 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         notes=tuple(notes),
         outputs=_outputs(result),
     )
-    text = motion_methods(__version__, regions=tuple(motion.regions), cord_mask_given=result.cord_mask_given)
+    text = motion_methods(
+        __version__, regions=tuple(motion.regions), given=tuple(result.given), slice_times=result.slice_times_used
+    )
     return RunSection(page, text)
 
 
@@ -84,10 +94,8 @@ def participant_page(
     settings : Settings
         Parameters, printed.
     """
-    about_runs = {id(one) for section in sections for one in section.page.findings}
-    findings = tuple(
-        one for one in dataset.findings if one.participant in (None, participant.label) and id(one) not in about_runs
-    )
+    shown = {id(one) for section in sections for one in section.page.findings}
+    findings = tuple(one for one in dataset.findings if one.participant in (None, participant.label) and id(one) not in shown)
     paragraphs = dict.fromkeys(text for section in sections for text in section.methods.paragraphs)
     citations = dict.fromkeys(text for section in sections for text in section.methods.citations)
     report = ParticipantReport(
@@ -104,7 +112,7 @@ def participant_page(
         errors=tuple(Failure(run, why) for run, why in failures),
         methods=tuple(paragraphs),
         citations=tuple(citations),
-        settings=tuple((key, _shown(value)) for key, value in settings.parameters().items()),
+        settings=tuple((key, _shown(key, value)) for key, value in settings.parameters().items()),
         software=(
             ("CoSpine", __version__),
             ("Python", platform.python_version()),
@@ -115,23 +123,27 @@ def participant_page(
     return participant_html(report)
 
 
-def _facts(run: Run, participant: Participant) -> tuple[tuple[str, str], ...]:
+def _facts(run: Run, participant: Participant, ignored: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     size = np.sqrt((run.affine[:3, :3] ** 2).sum(axis=0))
     linked = participant.fieldmaps_of(run)
     times = run.slice_times_s
+
+    def unless(part: str, text: str) -> str:
+        return "ignored" if part in ignored else text or "none"
+
     return (
         ("file", run.bold.name),
         ("grid", " × ".join(map(str, run.shape[:3]))),
         ("voxel", " × ".join(f"{s:.3g}" for s in size) + " mm"),
         ("volumes", f"{run.volumes}" + (f" of {run.shape[3]} claimed" if run.volumes != run.shape[3] else "")),
         ("TR", f"{run.tr_s:g} s"),
-        ("slice times", "none" if times is None else f"{len(set(times))} distinct, last at {max(times):g} s"),
+        ("slice times", unless("slicetiming", f"{len(set(times))} distinct, last at {max(times):g} s" if times else "")),
         ("multiband", str(run.multiband)),
         ("phase encoding", run.phase_encoding or "not stated"),
         ("total readout time", "not stated" if run.total_readout_s is None else f"{1000 * run.total_readout_s:.2f} ms"),
-        ("events", run.events.name if run.events else "none"),
-        ("physiology", ", ".join(path.name for path in run.physio) or "none"),
-        ("field map", ", ".join(f"{one.identifier} (linked by {how})" for one, how in linked) or "none"),
+        ("events", unless("events", run.events.name if run.events else "")),
+        ("physiology", unless("physio", ", ".join(path.name for path in run.physio))),
+        ("field map", unless("fieldmaps", ", ".join(f"{one.identifier} (linked by {how})" for one, how in linked))),
     )
 
 
@@ -149,7 +161,12 @@ def _summary(result: RunResult) -> tuple[tuple[Verdict, ...], tuple[Number, ...]
         numbers.append(Number("Cord shift known to, median SD", f"{np.median(motion.cord.sd_mm):.2f}", "mm", region="cord"))
         if motion.head is not None:
             numbers.append(
-                Number("Through-plane motion left in the neck, RMS", f"{motion.through_plane_mm:.2f}", "mm", region="cord")
+                Number(
+                    "Through-plane motion of the neck, if it followed the head, RMS",
+                    f"{motion.through_plane_mm:.2f}",
+                    "mm",
+                    region="cord",
+                )
             )
     return run_verdicts(**what, interpolation_gain=result.blur_gain), tuple(numbers)
 
@@ -160,7 +177,7 @@ def _figures(result: RunResult) -> tuple[Figure, ...]:
     brain_mask = brain if brain.any() else None
     cord_mask = cord if cord.any() else None
     regions = motion.regions
-    events = _events(result.run)
+    events = [] if "events" in result.ignored else _events(result.run)
     figures = [mosaic.overview(motion.reference, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask)]
     if cord_mask is not None:
         figures.append(mosaic.cord_mosaic(motion.reference, grid.affine, cord, brain_mask=brain_mask))
@@ -233,7 +250,7 @@ def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _shown(value: object) -> str:
+def _shown(key: str, value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "all"
+        return ", ".join(map(str, value)) or ("nothing" if key == "ignore" else "all")
     return str(value)

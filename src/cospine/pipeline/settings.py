@@ -42,7 +42,7 @@ class Settings:
     cord_mask: Path | None = _option(
         None, "cord mask on the grid of the BOLD run, when exactly one run is chosen", type=Path, metavar="FILE"
     )
-    nprocs: int = _option(0, "processor cores to use (default: all that are there)", type=int, metavar="N")
+    nprocs: int = _option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
     stop_on_first_crash: bool = _option(False, "stop at the first participant that fails")
 
     def parameters(self) -> dict[str, Any]:

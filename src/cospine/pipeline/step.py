@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """One stage for one run; whether it must be done again is decided from its digest.
+    """One stage for one run: the record from which it can be told whether it must be done again.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Step:
     def record(self, root: Path, raw: Path) -> dict[str, Any]:
         """As JSON, with paths relative to the derivatives (`root`) or the dataset (`raw`) and a digest of all but the outputs.
 
-        A file outside of both is named by its file name alone.
+        A file outside of both is named by its file name alone. The digest knows names, not contents.
         """
 
         def named(path: Path) -> str:

@@ -31,7 +31,9 @@ _UNSER = (
 )
 
 
-def motion_methods(version: str, *, regions: Sequence[str] = ("brain", "cord"), cord_mask_given: bool = False) -> MethodsText:
+def motion_methods(
+    version: str, *, regions: Sequence[str] = ("brain", "cord"), given: Sequence[str] = (), slice_times: bool = True
+) -> MethodsText:
     """Methods text of motion correction without field correction.
 
     Parameters
@@ -40,34 +42,38 @@ def motion_methods(version: str, *, regions: Sequence[str] = ("brain", "cord"), 
         Version of CoSpine.
     regions : sequence of str
         Those of "brain" and "cord" that the field of view held.
-    cord_mask_given : bool
-        Whether the user gave the cord mask.
+    given : sequence of str
+        Regions whose mask the user gave.
+    slice_times : bool
+        Whether slice times were known and used.
     """
     brain, cord = "brain" in regions, "cord" in regions
     subject = " and ".join(("cervical spinal cord" if name == "cord" else name) for name in regions)
     paragraphs = [f"Functional images of the {subject} were preprocessed with CoSpine {version} (Wei et al., 2025)."]
+    source = {name: "given by the user" if name in given else "found in the image itself" for name in ("brain", "cord")}
     if brain:
         paragraphs.append(
             "Head motion was estimated as one rigid transform per volume against the mean of the aligned volumes, inside a mask "
-            "of the brain found in the image, by robust Gauss-Newton alignment (Baker & Matthews, 2004) from coarse to fine "
+            f"of the brain {source['brain']}, by robust Gauss-Newton alignment (Baker & Matthews, 2004) from coarse to fine "
             "resolution, with gain and offset of each volume solved along; it is reported at the mean acquisition time of "
             "the volume's slices."
         )
     if cord:
-        source = "given by the user" if cord_mask_given else "found in the image itself"
         first = "What head motion explains smoothly along the neck was fitted first, and the rest was"
         head = first if brain else "They were"
+        near = "space and in acquisition time" if slice_times else "space (slice times were not known)"
         paragraphs.append(
             "Cord motion was estimated as two in-plane shifts per slice and volume against the mean of the aligned slices, "
-            f"inside a soft mask around the cord (cord {source}). {head} regularised between slices that are close in space "
-            "and in acquisition time by a Gaussian process whose strengths, lengths and breathing rate were learnt from the data "
+            f"inside a soft mask around the cord (cord {source['cord']}). {head} regularised between slices that are close in "
+            f"{near} by a Gaussian process whose strengths, lengths and breathing rate were learnt from the data "
             "(Rasmussen & Williams, 2006). The shifts are those of the distorted image: motion of tissue and the change of B0 "
             "with breathing together."
         )
         if brain:
+            own = ", interpolated to the slice's own acquisition time" if slice_times else ""
             paragraphs.append(
-                "Above the foramen magnum each slice follows the head, interpolated to the slice's own acquisition time, in the "
-                "neck the cord; across the brainstem one passes smoothly into the other. In the neck resampling is in-plane only."
+                f"Above the foramen magnum each slice follows the head{own}, in the neck the cord; across the brainstem one "
+                "passes smoothly into the other. In the neck resampling is in-plane only."
             )
     paragraphs.append(
         "All known displacements were composed and the series was resampled once, with cubic B-splines (Unser, 1999). "

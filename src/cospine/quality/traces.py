@@ -152,7 +152,7 @@ def cord_motion(
             "Apparent in-plane shift of the cord in the distorted image against the reference, head motion and "
             "breathing's change of the field included. Rows are slices from top to bottom, columns are volumes; red is "
             "toward the named end, blue away from it; the colours end at the 99th percentile. A fine vertical "
-            "pattern that grows downward is breathing (neighbouring slices are acquired at different times, hence the "
+            "pattern that grows downward is breathing (where neighbouring slices are acquired at different times it shows as "
             "stripes), a block over some slices for one or two volumes is a swallow, a lasting change is the head or "
             "the neck. At the right the RMS of each slice about its median. "
             f"Median cord FD {typical:.2f} mm; RMS over all slices {np.sqrt((residual[..., 0] ** 2).mean()):.2f} mm "

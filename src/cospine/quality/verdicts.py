@@ -119,7 +119,7 @@ def _gain(old: RegionTsnr, new: RegionTsnr, by_interpolation: float | None) -> V
     change = 100 * (new.median / old.median - 1)
     text = f"tSNR in the {old.name} went from {old.median:.1f} to {new.median:.1f} ({signed(change)} %, median over voxels)"
     net = change
-    if by_interpolation is not None:
+    if by_interpolation is not None and by_interpolation > 1.005:
         net = 100 * (new.median / (old.median * by_interpolation) - 1)
         text += f", of which interpolation alone gives up to {100 * (by_interpolation - 1):.0f} %"
     if change < -1.0:

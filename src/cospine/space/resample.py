@@ -48,6 +48,31 @@ def resample_volume(
     return out
 
 
+def aligned_moments(series: NDArray, matrices: NDArray) -> tuple[NDArray[np.float32], NDArray]:
+    """Mean and variance over time (ddof 1) of volumes each sampled with its own matrices.
+
+    Parameters
+    ----------
+    series : ndarray (x, y, z, t), Fortran order
+        Input series.
+    matrices : ndarray (t, 4, 4) or (t, slices, 4, 4)
+        Output voxel to input voxel for each volume.
+
+    Returns
+    -------
+    mean, variance : ndarray (x, y, z), float32
+    """
+    mean = np.zeros(series.shape[:3], dtype=np.float32, order="F")
+    squares = np.zeros_like(mean)
+    aligned = np.empty_like(mean)
+    for t in range(series.shape[3]):
+        resample_volume(series[..., t], matrices[t], out=aligned)
+        aligned -= mean  # Welford (1962)
+        mean += aligned / (t + 1)
+        squares += aligned * aligned * (t / (t + 1))
+    return mean, squares / max(series.shape[3] - 1, 1)
+
+
 def resample_series(series: NDArray, matrices: NDArray, out: NDArray | None = None) -> NDArray[np.float32]:
     """Sample every volume of a series once, each with its own matrices.
 
