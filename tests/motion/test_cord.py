@@ -95,7 +95,6 @@ def test_dummies_shape_no_reference(breathed: tuple[np.ndarray, CordMotion]) -> 
     series = breathed[0].copy(order="F")
     series[..., :3] *= 2
     found = estimate(series, skip=3)
-    assert abs(found.mean.mean() / breathed[1].mean.mean() - 1) < 0.01
     assert rms((found.shift_mm - breathed[1].shift_mm)[3:]) < 0.03
 
 
@@ -106,7 +105,7 @@ def test_an_empty_mask_is_refused() -> None:
 
 
 def head(parameters: np.ndarray) -> HeadMotion:
-    return HeadMotion(rigid_matrix(parameters, GRID.centre), parameters, GRID.centre, np.zeros(SHAPE, np.float32))
+    return HeadMotion(rigid_matrix(parameters, GRID.centre), parameters, GRID.centre)
 
 
 def test_share_of_the_head_falls_from_one_to_zero_across_the_brainstem_whichever_way_slices_run() -> None:
@@ -129,7 +128,7 @@ def test_each_slice_takes_the_head_at_its_own_time_and_the_cord_as_it_is() -> No
     drift[:, 1] = times.mean(axis=1) * 0.1  # 0.1 mm/s toward anterior
     brain = np.zeros(SHAPE, bool)
     brain[..., 9:] = True
-    cord = CordMotion(np.arange(9), *(np.full((3, 9, 2), value) for value in (0.3, 0.3, 0.01)), mean=np.zeros(SHAPE, np.float32))
+    cord = CordMotion(np.arange(9), *(np.full((3, 9, 2), value) for value in (0.3, 0.3, 0.01)))
     matrices = slice_matrices(GRID, head_share(GRID, brain, True), times, head(drift), cord)
     point = np.array([10.0, 10, 0, 1])
     for k in (12, 15):  # in the brain: where the head was at that time

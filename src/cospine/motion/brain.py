@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 _COARSE = ((8.0, 6_000), (4.0, 12_000))  # blur of the reference (SD, mm), voxels compared
 _FIRST_VOXELS = 30_000
-_FINAL_VOXELS = 80_000
-_MEAN_VOLUMES = 40
+_FINAL_VOXELS = 60_000
+_MEAN_VOLUMES = 24
 _LEAST_VOXELS = 200
 
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """How the head moved.
+    """How the head moved from the median pose of the volumes in steady state.
 
     Parameters
     ----------
@@ -39,14 +39,11 @@ class HeadMotion:
         The same as translations (mm) and rotations (rad) about `centre`; see `space.transform.rigid_matrix`.
     centre : ndarray (3,)
         Centre of the grid, RAS mm.
-    reference : ndarray (x, y, z), float32
-        Mean of the aligned volumes, in the median pose of all that are in steady state.
     """
 
     poses: NDArray[np.float64] = field(repr=False)
     parameters: NDArray[np.float64] = field(repr=False)
     centre: NDArray[np.float64]
-    reference: NDArray[np.float32] = field(repr=False)
 
 
 def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: int = 0) -> HeadMotion:
@@ -86,22 +83,21 @@ def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: in
     poses: NDArray | None = None
     for blur_mm, voxels in _COARSE:
         blurred = gaussian_filter(first, np.minimum(blur_mm / grid.voxel_mm, 4.0))
-        points = _most_telling(blurred, around, grid, None, voxels)
+        points = _spread(around, voxels)
         poses = _register(blurred, volumes, grid, points, None, poses, iterations=15, tolerance_mm=0.02)
-    points = _most_telling(first, around, grid, None, _FIRST_VOXELS)
+    points = _spread(around, _FIRST_VOXELS)
     poses = _register(first, volumes, grid, points, None, poses, iterations=6, tolerance_mm=0.01)
 
     chosen = np.unique(np.linspace(min(skip, count - 1), count - 1, min(count, _MEAN_VOLUMES)).astype(int))
     mean, variance = _moments(series, grid, np.linalg.inv(poses), chosen)
-    points = _most_telling(mean, around, grid, variance, _FINAL_VOXELS)
+    points = _spread(around, _FINAL_VOXELS)
     weight = _steadiness(variance, points)
     poses = _register(mean, volumes, grid, points, weight, poses, iterations=6, tolerance_mm=0.001)
     # the reference is the pose in the middle of all: it is the cord's zero too
     pushed = np.linalg.inv(poses)
     middle = np.median(rigid_parameters(pushed[skip:], grid.centre), axis=0)
     pushed = pushed @ np.linalg.inv(rigid_matrix(middle, grid.centre))
-    mean, _ = _moments(series, grid, pushed, chosen)
-    return HeadMotion(pushed, rigid_parameters(pushed, grid.centre), grid.centre, mean)
+    return HeadMotion(pushed, rigid_parameters(pushed, grid.centre), grid.centre)
 
 
 def _moments(series: NDArray, grid: Grid, poses: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
@@ -153,27 +149,18 @@ def _typical_volume(series: NDArray, mask: NDArray, skip: int) -> int:
     return int(candidates[np.argmin(distance)])
 
 
-def _most_telling(reference, mask, grid, variance, count) -> NDArray[np.int32]:
-    """Voxels of the mask with the steepest signal (against its variance over time), in memory order."""
-    energy = np.zeros(reference.shape, dtype=np.float32)
-    for axis, size in enumerate(grid.voxel_mm):
-        if reference.shape[axis] > 1:
-            energy += (np.gradient(reference, axis=axis) / size) ** 2
-    if variance is not None:
-        energy /= variance + _variance_floor(variance, mask)
+def _spread(mask: NDArray, count: int) -> NDArray[np.int32]:
+    """At most `count` voxels spread evenly over the mask, in memory order.
+
+    Evenly, not where the signal is steepest: interpolation errs most at edges, and an estimate from edges alone errs with it.
+    """
     inside = np.flatnonzero(mask.ravel(order="F"))
     if len(inside) > count:
-        energies = energy.ravel(order="F")[inside]
-        inside = np.sort(inside[np.argpartition(energies, -count)[-count:]])
-    return np.stack(np.unravel_index(inside, reference.shape, order="F"), axis=1).astype(np.int32)
+        inside = inside[np.linspace(0, len(inside) - 1, count).astype(int)]
+    return np.stack(np.unravel_index(inside, mask.shape, order="F"), axis=1).astype(np.int32)
 
 
 def _steadiness(variance: NDArray, points: NDArray) -> NDArray[np.float64]:
     values = variance[tuple(points.T)].astype(np.float64)
     floor = np.percentile(values, 10)
     return floor / (values + floor) if floor > 0 else np.ones(len(values))
-
-
-def _variance_floor(variance: NDArray, mask: NDArray) -> float:
-    """A tenth of the voxels are steadier than this; keeps still voxels (zeros, clipped ones) from ruling."""
-    return float(max(np.percentile(variance[mask], 10), np.finfo(np.float32).tiny))

@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 _PRIOR_SD_MM = 1.5  # how far the cord may be from where the head's motion puts it
 _ROUNDS = 2
-_MEAN_VOLUMES = 40
 _ROOM = 6  # pixels about the soft mask: spline support and motion
 _KNOT_MM = 30.0  # between knots along the neck of how much of the head's motion the cord follows
 _OWN_MOTION_MM = 0.03  # floor on a measurement's SD: what the cord does beside the head
@@ -47,15 +46,12 @@ class CordMotion:
         What each slice says on its own, before slices are tied together.
     sd_mm : ndarray (volumes, n, 2)
         Posterior SD of `shift_mm`.
-    mean : ndarray (x, y, z), float32
-        Mean of the aligned slices; the plain mean in slices without cord.
     """
 
     slices: NDArray[np.int_]
     shift_mm: NDArray[np.float64] = field(repr=False)
     measured_mm: NDArray[np.float64] = field(repr=False)
     sd_mm: NDArray[np.float64] = field(repr=False)
-    mean: NDArray[np.float32] = field(repr=False)
 
 
 def estimate_cord_motion(
@@ -136,7 +132,7 @@ def estimate_cord_motion(
         shift -= np.median(shift[kept], axis=0)
         mean, variance = _moments(part, shift / pixel_mm, kept)
         used = weight_part * _steadiness(variance, weight_part)
-    return CordMotion(slices, shift, measured, sd, _mean_of_slices(series, slices, shift / pixel_mm, kept))
+    return CordMotion(slices, shift, measured, sd)
 
 
 def _usable(series: NDArray, weight: NDArray, skip: int) -> NDArray[np.int_]:
@@ -218,15 +214,6 @@ def _moments(series: NDArray, shift: NDArray, kept: NDArray) -> tuple[NDArray[np
     matrices = np.tile(np.eye(4), (*shift.shape[:2], 1, 1))
     matrices[:, :, :2, 3] = shift
     return aligned_moments(series[..., kept], matrices[kept])
-
-
-def _mean_of_slices(series: NDArray, slices: NDArray, shift: NDArray, kept: NDArray) -> NDArray[np.float32]:
-    """Mean of some volumes over the whole field of view: aligned in the cord's slices, plain in the others."""
-    chosen = kept[np.unique(np.linspace(0, kept.size - 1, min(kept.size, _MEAN_VOLUMES)).astype(int))]
-    some = np.asfortranarray(series[..., chosen])
-    mean = np.asarray(some.mean(axis=3, dtype=np.float64), dtype=np.float32, order="F")
-    mean[..., slices], _ = _moments(np.asfortranarray(some[:, :, slices]), shift[chosen], np.arange(chosen.size))
-    return mean
 
 
 def _steadiness(variance: NDArray, weight: NDArray) -> NDArray[np.float64]:

@@ -12,6 +12,9 @@ from cospine.motion.brain import HeadMotion, estimate_head_motion
 from cospine.motion.cord import CordMotion, estimate_cord_motion
 from cospine.motion.handover import acquisition_times, head_share, slice_matrices, through_plane_mm
 from cospine.space.grid import Grid
+from cospine.space.resample import aligned_moments
+
+_MEAN_VOLUMES = 40  # that the reference is the mean of
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,11 @@ def follow_motion(
     cord = None
     if masks.cord.found:
         cord = estimate_cord_motion(series, grid, masks.cord.weight, times, head, skip=dummies)
-    reference = _reference(series, head, cord)
+    # the mean of some volumes, each slice brought back as it will be in the end
+    share = _share(grid, masks, head, cord)
+    rough = slice_matrices(grid, share, times, head, cord)
+    chosen = np.unique(np.linspace(min(dummies, volumes - 1), volumes - 1, min(volumes, _MEAN_VOLUMES)).astype(int))
+    reference, _ = aligned_moments(series[..., chosen], rough[chosen])
     # the sharper reference may refine a mask, but a region stays one only where its motion was measured
     refined = find_masks(reference, grid, regions, given, slice_axis)
     keep_brain = head is None or not refined.brain.any()
@@ -145,7 +152,7 @@ def follow_motion(
         masks.cord if cord is None or not refined.cord.found else refined.cord,
         masks.brain_reason if keep_brain else refined.brain_reason,
     )
-    share = head_share(grid, final.brain if head is not None else np.zeros_like(final.brain), cord is not None)
+    share = _share(grid, final, head, cord)
     matrices = slice_matrices(grid, share, times, head, cord)
     left = through_plane_mm(grid, head, share) if head is not None and cord is not None else 0.0
     return Motion(final, reference, head, cord, times, share, matrices, left)
@@ -172,16 +179,9 @@ def count_dummies(series: NDArray, asked: str) -> int:
     return int(np.argmin(high)) if not high.all() else 0
 
 
-def _reference(series: NDArray, head: HeadMotion | None, cord: CordMotion | None) -> NDArray[np.float32]:
-    if head is None and cord is None:
-        return np.asfortranarray(series.mean(axis=3, dtype=np.float64).astype(np.float32))
-    if head is None:
-        return cord.mean  # pyright: ignore[reportOptionalMemberAccess]
-    if cord is None:
-        return head.reference
-    reference = head.reference.copy(order="F")
-    reference[..., cord.slices] = cord.mean[..., cord.slices]
-    return reference
+def _share(grid: Grid, masks: Masks, head: HeadMotion | None, cord: CordMotion | None) -> NDArray[np.float64]:
+    brain = masks.brain if head is not None else np.zeros_like(masks.brain)
+    return head_share(grid, brain, cord is not None)
 
 
 def _without_cord(grid: Grid, reason: str) -> CordMask:

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from cospine.space.bspline import value_and_gradient
 
 _TUKEY = 4.685  # 95 % efficiency for Gaussian residuals
+_LEAST_USED = 0.5  # of all weight: with less of it inside the image a pose is none
+_LONGEST_MM, _LARGEST_RAD = 6.0, 0.12  # of one step: beyond it the linear model is worthless
+_DAMPING = 1e-5  # relative, for directions that the image says nothing of
 
 
 @njit(cache=True)
@@ -84,6 +87,7 @@ def _accumulate(coefs, volume, points, weight, to_ras, ras_to_voxel, pose, centr
 @njit(cache=True, parallel=True)
 def _register(coefs, series, points, weight, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, poses, fit):
     """Gauss-Newton for all volumes side by side, `poses` (stored RAS to reference RAS) and `fit` improved in place."""
+    total = weight.sum()
     for t in prange(series.shape[0]):
         pose = poses[t].copy()
         gain, offset, scale = fit[t, 0], fit[t, 1], 0.0
@@ -94,11 +98,15 @@ def _register(coefs, series, points, weight, to_ras, ras_to_voxel, centre, itera
             scale, used = _accumulate(
                 coefs, series[t], points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right
             )
-            if used == 0:
+            if used < _LEAST_USED * total:
+                pose, gain, offset = poses[t].copy(), fit[t, 0], fit[t, 1]  # walked off the image: better where it began
                 break
             # units differ by orders of magnitude between translations, rotations, gain and offset
             size = np.sqrt(np.diag(normal)) + 1e-30
-            step = np.linalg.solve(normal / np.outer(size, size) + 1e-9 * np.eye(8), right / size) / size
+            step = np.linalg.solve(normal / np.outer(size, size) + _DAMPING * np.eye(8), right / size) / size
+            for a in range(3):
+                step[a] = min(max(step[a], -_LONGEST_MM), _LONGEST_MM)
+                step[3 + a] = min(max(step[3 + a], -_LARGEST_RAD), _LARGEST_RAD)
             delta = np.eye(4)
             rotation = _rotation(step[3:6])
             delta[:3, :3] = rotation
