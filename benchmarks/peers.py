@@ -49,7 +49,7 @@ def cospine(path: Path, out: Path, volumes: list[int] | None) -> float:
     parts["mask"] = passed()
     motion = estimate_head_motion(series, grid, brain.mask)
     parts["estimate"] = passed()
-    noise_sd = thermal_noise(series, motion.reference)
+    noise_sd = thermal_noise(series, mean)
     matrices = grid.inverse @ motion.poses @ grid.affine
     shape = (series.shape[3], grid.shape[2], 4, 4)
     resample_series(series, np.broadcast_to(matrices[:, None], shape), out=series)
