@@ -21,9 +21,9 @@ from cospine.space.transform import rigid_matrix, rigid_parameters
 logger = logging.getLogger(__name__)
 
 _COARSE = ((8.0, 6_000), (4.0, 12_000))  # blur of the reference (SD, mm), voxels compared
-_FIRST_VOXELS = 30_000
-_FINAL_VOXELS = 60_000
-_MEAN_VOLUMES = 24
+_FIRST_VOXELS = 15_000
+_FINAL_VOXELS = 30_000
+_MEAN_VOLUMES = 20
 _LEAST_VOXELS = 200
 
 
@@ -102,7 +102,7 @@ def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: in
 
 def _moments(series: NDArray, grid: Grid, poses: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
     """Mean and variance over time of chosen volumes, each brought to the reference."""
-    return aligned_moments(series[..., chosen], grid.inverse @ poses[chosen] @ grid.affine)
+    return aligned_moments(series, grid.inverse @ poses @ grid.affine, chosen)
 
 
 def _register(reference, volumes, grid, points, weight, poses, *, iterations, tolerance_mm):

@@ -213,7 +213,7 @@ def _moments(series: NDArray, shift: NDArray, kept: NDArray) -> tuple[NDArray[np
     """Mean and variance over the kept volumes of slices each brought back by its shift in pixels, (x, y, slices) each."""
     matrices = np.tile(np.eye(4), (*shift.shape[:2], 1, 1))
     matrices[:, :, :2, 3] = shift
-    return aligned_moments(series[..., kept], matrices[kept])
+    return aligned_moments(series, matrices, kept)
 
 
 def _steadiness(variance: NDArray, weight: NDArray) -> NDArray[np.float64]:

@@ -143,7 +143,7 @@ def follow_motion(
     share = _share(grid, masks, head, cord)
     rough = slice_matrices(grid, share, times, head, cord)
     chosen = np.unique(np.linspace(min(dummies, volumes - 1), volumes - 1, min(volumes, _MEAN_VOLUMES)).astype(int))
-    reference, _ = aligned_moments(series[..., chosen], rough[chosen])
+    reference, _ = aligned_moments(series, rough, chosen)
     # the sharper reference may refine a mask, but a region stays one only where its motion was measured
     refined = find_masks(reference, grid, regions, given, slice_axis)
     keep_brain = head is None or not refined.brain.any()

@@ -3,7 +3,9 @@
 The reference is the model and the volume the measurement: the reference's spline is evaluated where the pose puts each
 measured voxel, so the noisy volume is never interpolated. The increment is composed on the reference's side (Lucas & Kanade
 1981; Baker & Matthews 2004, Int J Comput Vis 56:221-255); gain and offset of each volume are solved along, and Tukey's
-biweight takes out what moves on its own or activates.
+biweight takes out what moves on its own or activates. Both images are smoothed a little first (binomial, 1 2 1 along each
+axis): a voxel is a mean over its volume, so detail near the Nyquist frequency is aliased, moves otherwise than the head does
+and pulls every estimate toward the lattice.
 """
 
 import math
@@ -11,6 +13,7 @@ import math
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
+from scipy.ndimage import convolve1d
 
 from cospine.space.bspline import value_and_gradient
 
@@ -33,7 +36,7 @@ def _rotation(w: NDArray) -> NDArray:
 
 
 @njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _accumulate(coefs, volume, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right):
+def _accumulate(coefs, values, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right):
     """Sum the weighted normal equations of one volume; returns the robust residual scale and the weight used."""
     nz, ny, nx = coefs.shape
     normal[:] = 0
@@ -51,7 +54,7 @@ def _accumulate(coefs, volume, points, weight, to_ras, ras_to_voxel, pose, centr
         if x < 0 or y < 0 or z < 0 or x > nx - 1 or y > ny - 1 or z > nz - 1:
             continue
         value, gx, gy, gz = value_and_gradient(coefs, x, y, z)
-        residual = volume[k0, j0, i0] - gain * value - offset
+        residual = values[n] - gain * value - offset
         w = weight[n]
         absolute += w * abs(residual)
         used += w
@@ -84,6 +87,50 @@ def _accumulate(coefs, volume, points, weight, to_ras, ras_to_voxel, pose, centr
     return 1.2533 * absolute / max(used, 1e-30), used
 
 
+@njit(cache=True, inline="always")
+def _beside(i, n):
+    """Neighbours of voxel i along an axis of n voxels mirrored about its end voxels."""
+    if n == 1:
+        return 0, 0
+    return (i - 1 if i > 0 else 1), (i + 1 if i < n - 1 else n - 2)
+
+
+@njit(cache=True)
+def _smoothed_at(volume, points, values):
+    """Binomial mean of the 27 voxels about each point."""
+    nz, ny, nx = volume.shape
+    for n in range(points.shape[0]):
+        i, j, k = np.int64(points[n, 0]), np.int64(points[n, 1]), np.int64(points[n, 2])
+        i0, i1 = _beside(i, nx)
+        j0, j1 = _beside(j, ny)
+        k0, k1 = _beside(k, nz)
+        total = np.float32(0)
+        for kk, wk in ((k0, 1), (k, 2), (k1, 1)):
+            for jj, wj in ((j0, 1), (j, 2), (j1, 1)):
+                row = volume[kk, jj]
+                total += np.float32(wk * wj) * (row[i0] + 2 * row[i] + row[i1])
+        values[n] = total / np.float32(64)
+
+
+def smoothed(volume: NDArray) -> NDArray[np.float32]:
+    """A volume, or its spline coefficients, smoothed as both sides of the comparison are.
+
+    Parameters
+    ----------
+    volume : ndarray (z, y, x) or (x, y, z)
+        Any axis order.
+
+    Returns
+    -------
+    ndarray, float32
+        1 2 1 along every axis longer than one voxel, mirrored about the end voxels.
+    """
+    for axis, size in enumerate(volume.shape):
+        if size > 1:
+            volume = convolve1d(volume, (0.25, 0.5, 0.25), axis=axis, output=np.float32, mode="mirror")
+    return volume
+
+
 @njit(cache=True, parallel=True)
 def _register(coefs, series, points, weight, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, poses, fit):
     """Gauss-Newton for all volumes side by side, `poses` (stored RAS to reference RAS) and `fit` improved in place."""
@@ -93,10 +140,12 @@ def _register(coefs, series, points, weight, to_ras, ras_to_voxel, centre, itera
         gain, offset, scale = fit[t, 0], fit[t, 1], 0.0
         normal = np.empty((8, 8))
         right = np.empty(8)
+        values = np.empty(points.shape[0], np.float32)
+        _smoothed_at(series[t], points, values)
         steps = 0
         for steps in range(iterations):
             scale, used = _accumulate(
-                coefs, series[t], points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right
+                coefs, values, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right
             )
             if used < _LEAST_USED * total:
                 pose, gain, offset = poses[t].copy(), fit[t, 0], fit[t, 1]  # walked off the image: better where it began
@@ -169,7 +218,7 @@ def register_rigid(
     poses = np.tile(np.eye(4), (count, 1, 1)) if poses is None else np.array(poses, dtype=np.float64)
     fit = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (count, 1))
     _register(
-        coefs,
+        np.ascontiguousarray(smoothed(coefs)),
         series,
         np.ascontiguousarray(points, dtype=np.int32),
         np.ascontiguousarray(weight, dtype=np.float64),

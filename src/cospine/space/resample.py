@@ -48,7 +48,7 @@ def resample_volume(
     return out
 
 
-def aligned_moments(series: NDArray, matrices: NDArray) -> tuple[NDArray[np.float32], NDArray]:
+def aligned_moments(series: NDArray, matrices: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
     """Mean and variance over time (ddof 1) of volumes each sampled with its own matrices.
 
     Parameters
@@ -57,6 +57,8 @@ def aligned_moments(series: NDArray, matrices: NDArray) -> tuple[NDArray[np.floa
         Input series.
     matrices : ndarray (t, 4, 4) or (t, slices, 4, 4)
         Output voxel to input voxel for each volume.
+    chosen : ndarray of int
+        Volumes that take part.
 
     Returns
     -------
@@ -65,12 +67,12 @@ def aligned_moments(series: NDArray, matrices: NDArray) -> tuple[NDArray[np.floa
     mean = np.zeros(series.shape[:3], dtype=np.float32, order="F")
     squares = np.zeros_like(mean)
     aligned = np.empty_like(mean)
-    for t in range(series.shape[3]):
+    for number, t in enumerate(chosen, start=1):
         resample_volume(series[..., t], matrices[t], out=aligned)
         aligned -= mean  # Welford (1962)
-        mean += aligned / (t + 1)
-        squares += aligned * aligned * (t / (t + 1))
-    return mean, squares / max(series.shape[3] - 1, 1)
+        mean += aligned / number
+        squares += aligned * aligned * ((number - 1) / number)
+    return mean, squares / max(len(chosen) - 1, 1)
 
 
 def resample_series(series: NDArray, matrices: NDArray, out: NDArray | None = None) -> NDArray[np.float32]:
