@@ -1,8 +1,6 @@
 """A tiny dataset with nothing wrong, to be damaged in one way at a time."""
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +74,3 @@ def tree(tmp_path: Path) -> Tree:
     write_text(made / "participants.tsv", "participant_id\tage\nsub-01\t33\n")
     made.person()
     return made
-
-
-@pytest.fixture
-def shared() -> Callable[[str], Path]:
-    """Locate real data kept beside the repository."""
-
-    def locate(name: str) -> Path:
-        beside = Path(__file__).resolve().parents[2].parent / "shared"
-        folder = Path(os.environ.get("COSPINE_SHARED", beside)) / "data" / name
-        if not folder.exists():
-            pytest.skip(f"real data are not here: {folder} (set COSPINE_SHARED)")
-        return folder
-
-    return locate

@@ -14,7 +14,7 @@ def codes(dataset, severity):
 
 
 def test_head_neck(shared):
-    dataset = read_dataset(shared("head-neck"))
+    dataset = read_dataset(shared / "data" / "head-neck")
     (person,), (run,) = dataset.participants, dataset.runnable
     assert codes(dataset, "error") == codes(dataset, "warning") == []
     assert (run.shape, run.tr_s, run.multiband, run.phase_encoding) == ((64, 64, 33, 20), 1.0, 3, "j-")
@@ -28,7 +28,7 @@ def test_head_neck(shared):
 
 
 def test_cord_bold(shared):
-    dataset = read_dataset(shared("cord-bold"))
+    dataset = read_dataset(shared / "data" / "cord-bold")
     (run,) = dataset.runnable
     assert codes(dataset, "error") == []
     assert codes(dataset, "warning") == ["no-slice-timing"]
@@ -37,7 +37,7 @@ def test_cord_bold(shared):
 
 
 def test_brain_task(shared):
-    dataset = read_dataset(shared("brain-task"))
+    dataset = read_dataset(shared / "data" / "brain-task")
     (run,) = dataset.runnable
     assert codes(dataset, "error") == []
     assert codes(dataset, "warning") == ["no-slice-timing", "repetition-time-differs"]
@@ -47,7 +47,7 @@ def test_brain_task(shared):
 
 @pytest.mark.parametrize("name", ["ds005884-meta", "ds005883-meta-part"])
 def test_metadata_without_images(shared, name):
-    dataset = read_dataset(shared(name))
+    dataset = read_dataset(shared / "data" / name)
     assert codes(dataset, "error") == ["no-bold"]
     assert dataset.runnable == ()
     assert all(person.attributes["age"] for person in dataset.participants)

@@ -1,6 +1,5 @@
 """Metrics against NumPy, published formulas written out again, hand-worked examples and SCT's own map."""
 
-import os
 from pathlib import Path
 
 import nibabel as nib
@@ -9,8 +8,6 @@ import pytest
 
 from cospine.errors import CoSpineError
 from cospine.quality import metrics
-
-SHARED = Path(os.environ.get("COSPINE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +54,9 @@ def test_tsnr_refuses_what_is_no_series(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.shared
-def test_tsnr_equals_sct_on_a_real_cord_series() -> None:
-    bold = SHARED / "data/cord-bold/sub-01/func/sub-01_task-rest_bold.nii.gz"
-    peer = SHARED / "data/peer/sct_cord-bold_tsnr.nii.gz"
-    if not bold.exists():
-        pytest.skip(f"no real images at {SHARED}")
+def test_tsnr_equals_sct_on_a_real_cord_series(shared: Path) -> None:
+    bold = shared / "data/cord-bold/sub-01/func/sub-01_task-rest_bold.nii.gz"
+    peer = shared / "data/peer/sct_cord-bold_tsnr.nii.gz"
     ours = metrics.tsnr(np.asarray(nib.load(bold).dataobj, dtype=np.float32))
     theirs = np.asarray(nib.load(peer).dataobj)
     # SCT divides zero by zero in the air that the scanner blanked, where ours is zero by definition.

@@ -15,7 +15,7 @@ from cospine.errors import CoSpineError
 from cospine.register.rigid import register_rigid
 from cospine.space.bspline import coefficients
 from cospine.space.grid import Grid
-from cospine.space.resample import aligned_moments
+from cospine.space.resample import aligned_moments, spread_volumes
 from cospine.space.transform import rigid_matrix, rigid_parameters
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def estimate_head_motion(series: NDArray, grid: Grid, mask: NDArray, *, skip: in
     points = _spread(around, _FIRST_VOXELS)
     poses = _register(first, volumes, grid, points, None, poses, iterations=6, tolerance_mm=0.01)
 
-    chosen = np.unique(np.linspace(min(skip, count - 1), count - 1, min(count, _MEAN_VOLUMES)).astype(int))
+    chosen = spread_volumes(count, _MEAN_VOLUMES, skip)
     mean, variance = _moments(series, grid, np.linalg.inv(poses), chosen)
     points = _spread(around, _FINAL_VOXELS)
     weight = _steadiness(variance, points)
@@ -143,7 +143,7 @@ def _typical_volume(series: NDArray, mask: NDArray, skip: int) -> int:
     index = np.flatnonzero(mask.ravel(order="F"))
     index = index[:: max(1, len(index) // 20_000)]
     flat = series.reshape(-1, count, order="F")
-    candidates = np.unique(np.linspace(min(skip, count - 1), count - 1, min(count, 25)).astype(int))
+    candidates = spread_volumes(count, 25, skip)
     some = np.stack([flat[index, t] for t in candidates])
     distance = np.abs(some - np.median(some, axis=0)).mean(axis=1)
     return int(candidates[np.argmin(distance)])

@@ -130,8 +130,9 @@ def estimate_cord_motion(
             found_first.append(rest - rest.mean(axis=0))
             logger.debug("cord motion, axis %d, round %d: %s", axis, number, prior)
         shift -= np.median(shift[kept], axis=0)
-        mean, variance = _moments(part, shift / pixel_mm, kept)
-        used = weight_part * _steadiness(variance, weight_part)
+        if number < _ROUNDS - 1:  # for the next round
+            mean, variance = _moments(part, shift / pixel_mm, kept)
+            used = weight_part * _steadiness(variance, weight_part)
     return CordMotion(slices, shift, measured, sd)
 
 

@@ -12,7 +12,7 @@ from cospine.motion.brain import HeadMotion, estimate_head_motion
 from cospine.motion.cord import CordMotion, estimate_cord_motion
 from cospine.motion.handover import acquisition_times, head_share, slice_matrices, through_plane_mm
 from cospine.space.grid import Grid
-from cospine.space.resample import aligned_moments
+from cospine.space.resample import aligned_moments, spread_volumes
 
 _MEAN_VOLUMES = 40  # that the reference is the mean of
 
@@ -142,7 +142,7 @@ def follow_motion(
     # the mean of some volumes, each slice brought back as it will be in the end
     share = _share(grid, masks, head, cord)
     rough = slice_matrices(grid, share, times, head, cord)
-    chosen = np.unique(np.linspace(min(dummies, volumes - 1), volumes - 1, min(volumes, _MEAN_VOLUMES)).astype(int))
+    chosen = spread_volumes(volumes, _MEAN_VOLUMES, dummies)
     reference, _ = aligned_moments(series, rough, chosen)
     # the sharper reference may refine a mask, but a region stays one only where its motion was measured
     refined = find_masks(reference, grid, regions, given, slice_axis)

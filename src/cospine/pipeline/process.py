@@ -21,7 +21,7 @@ from cospine.quality import metrics
 from cospine.quality.blur import interpolation_gain
 from cospine.space.grid import Grid
 from cospine.space.io import itk_series
-from cospine.space.resample import resample_series
+from cospine.space.resample import resample_series, spread_volumes
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
     said("masks")
     files = given_files(run, settings)
     given = load_given(files)
-    some = np.unique(np.linspace(dummies, series.shape[3] - 1, min(_MASK_VOLUMES, series.shape[3])).astype(int))
+    some = spread_volumes(series.shape[3], _MASK_VOLUMES, dummies)
     rough = series[..., some].mean(axis=3, dtype=np.float32)
     masks = find_masks(rough, grid, settings.regions, given, run.slice_axis)
     if not masks.brain.any() and not masks.cord.found:

@@ -17,7 +17,7 @@ from scipy.ndimage import convolve1d
 
 from cospine.space.bspline import value_and_gradient
 
-_TUKEY = 4.685  # 95 % efficiency for Gaussian residuals
+TUKEY = 4.685  # 95 % efficiency for Gaussian residuals
 _LEAST_USED = 0.5  # of all weight: with less of it inside the image a pose is none
 _LONGEST_MM, _LARGEST_RAD = 6.0, 0.12  # of one step: beyond it the linear model is worthless
 _DAMPING = 1e-5  # relative, for directions that the image says nothing of
@@ -59,7 +59,7 @@ def _accumulate(coefs, values, points, weight, to_ras, ras_to_voxel, pose, centr
         absolute += w * abs(residual)
         used += w
         if scale > 0:
-            ratio = residual / (_TUKEY * scale)
+            ratio = residual / (TUKEY * scale)
             if abs(ratio) >= 1:
                 continue
             w *= (1 - ratio * ratio) ** 2

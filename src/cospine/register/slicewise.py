@@ -8,9 +8,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from cospine.register.rigid import TUKEY
 from cospine.space.bspline import value_and_gradient_in_plane
-
-_TUKEY = 4.685
 
 
 @njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
@@ -36,7 +35,7 @@ def _shifts(coefs, series, slices, first, pixels, weight, start, prior_sd, itera
                     absolute += w * abs(residual)
                     used += w
                     if scale > 0:
-                        ratio = residual / (_TUKEY * scale)
+                        ratio = residual / (TUKEY * scale)
                         if abs(ratio) >= 1:
                             continue
                         w *= (1 - ratio * ratio) ** 2

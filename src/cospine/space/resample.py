@@ -48,6 +48,11 @@ def resample_volume(
     return out
 
 
+def spread_volumes(count: int, at_most: int, skip: int = 0) -> NDArray[np.int_]:
+    """Indices of at most so many volumes spread evenly over a series of `count`, those at the start skipped."""
+    return np.unique(np.linspace(min(skip, count - 1), count - 1, min(count, at_most)).astype(int))
+
+
 def aligned_moments(series: NDArray, matrices: NDArray, chosen: NDArray) -> tuple[NDArray[np.float32], NDArray]:
     """Mean and variance over time (ddof 1) of volumes each sampled with its own matrices.
 
