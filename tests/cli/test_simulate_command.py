@@ -1,5 +1,6 @@
 """The command line of `cospine simulate`: what it hands on, and what it answers to a wrong word."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,18 @@ def test_flags_become_arguments_and_effects(tmp_path: Path, monkeypatch: pytest.
     seen: list[tuple] = []
     monkeypatch.setattr(simulation, "simulate", lambda *arguments: seen.append(arguments))
     numbers = ["--participants", "3", "--seed", "5", "--volumes", "9", "--cord-scale", "2"]
-    words = [*numbers, "--protocol", "small", "--task", "motor", "--preset", "clean"]
+    words = [*numbers, "--pair-motion", "1", "0.5", "--nod", "-2", "--protocol", "small", "--task", "motor", "--preset", "clean"]
     assert main(["simulate", str(tmp_path / "new"), *words, "--without", "noise", "bold"]) == 0
     (directory, participants, seed, protocol, volumes, task, effects, _), *more = seen
     assert not more
     assert (directory, participants, seed, protocol, volumes, task) == (tmp_path / "new", 3, 5, "small", 9, "motor")
-    assert effects.cord_scale == 2
-    assert effects.without([]) == type(effects)(**{**vars(CLEAN.without(["noise", "bold"])), "cord_scale": 2.0})
+    asked = {"cord_scale": 2.0, "pair_pose_mm_deg": (1.0, 0.5), "nod_deg": -2.0}
+    assert effects == replace(CLEAN.without(["noise", "bold"]), **asked)
 
 
-@pytest.mark.parametrize(("words", "said"), [(["--without", "ghosts"], "ghosts"), (["--volumes", "1"], "volumes")])
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--without", "ghosts"], "ghosts"), (["--volumes", "1"], "volumes"), (["--nod", "20"], "--nod")]
+)
 def test_a_wrong_word_is_answered_with_2_and_nothing_written(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

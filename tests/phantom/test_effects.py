@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cospine.errors import CoSpineError
-from cospine.phantom.effects import CLEAN, NAMES, REALISTIC, generator, number_of
+from cospine.phantom.effects import CLEAN, NAMES, REALISTIC, Effects, generator, number_of
 
 
 def test_without_switches_off_what_is_named_and_nothing_else():
@@ -37,3 +37,14 @@ def test_streams_are_repeatable_and_independent():
         for second in keys[n + 1 :]:
             assert abs(np.corrcoef(draw[first], draw[second])[0, 1]) < 0.08
     assert number_of(3, "a") != number_of(4, "a")
+
+
+@pytest.mark.parametrize(
+    ("asked", "flag"),
+    [({"pair_pose_mm_deg": (1.0, -1.0)}, "--pair-motion"), ({"pair_pose_mm_deg": (9.0, 0.0)}, "--pair-motion"),
+     ({"nod_deg": 9.0}, "--nod"), ({"nod_deg": float("nan")}, "--nod")],
+)  # fmt: skip
+def test_a_change_of_pose_beyond_what_the_field_can_follow_is_refused(asked: dict, flag: str):
+    with pytest.raises(CoSpineError) as error:
+        Effects(**asked)
+    assert error.value.where == flag

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from cospine.phantom.landmarks import blend, landmarks_of, typical_landmarks
 from cospine.phantom.motion import (
@@ -11,8 +12,10 @@ from cospine.phantom.motion import (
     MotionSettings,
     cord_rms_mm,
     framewise_displacement,
+    nod,
     session_pose,
     simulate_motion,
+    step_of_size,
 )
 from cospine.phantom.physiology import simulate_physiology
 from cospine.phantom.protocol import FULL, SMALL, acquisition_times
@@ -212,6 +215,24 @@ def test_images_of_a_pair_lie_closer_than_those_of_a_session():
     assert pair < 0.5 * session
     assert max(np.abs(pose[:3]).max() for row in poses for pose in row) <= 1.2
     assert np.array_equal(session_pose(3, "GRE"), session_pose(3, "GRE"))
+
+
+def test_a_step_has_the_size_asked_for_in_a_direction_of_its_own():
+    steps = np.array([step_of_size(np.random.default_rng(seed), 1.5, 2.0) for seed in range(200)])
+    turns = Rotation.from_euler("xyz", steps[:, 3:])
+    np.testing.assert_allclose(np.linalg.norm(steps[:, :3], axis=1), 1.5)
+    np.testing.assert_allclose(turns.magnitude(), np.deg2rad(2.0))
+    for directions in (steps[:, :3] / 1.5, turns.as_rotvec() / np.deg2rad(2.0)):
+        assert np.abs(directions.mean(0)).max() < 0.15
+        np.testing.assert_allclose(directions.T @ directions / 200, np.eye(3) / 3, atol=0.08)
+
+
+def test_a_nod_lowers_the_chin():
+    step = nod(2.0)
+    chin = Rotation.from_euler("xyz", step[3:]).apply([0.0, 90.0, -20.0])
+    assert chin[2] + 20.0 == pytest.approx(-90 * np.sin(np.deg2rad(2.0)), abs=0.02)
+    assert chin[0] == 0
+    assert not step[:3].any()
 
 
 def test_landmarks_are_read_off_the_level_image():

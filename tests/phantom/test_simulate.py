@@ -13,18 +13,22 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import interpolate, ndimage
+from scipy.spatial.transform import Rotation
 
 from cospine.errors import CoSpineError
 from cospine.phantom import session, tissues
 from cospine.phantom import simulate as simulation
 from cospine.phantom.effects import REALISTIC, Effects, number_of
+from cospine.phantom.motion import nod
 from cospine.phantom.protocol import SMALL, Protocol
 from cospine.phantom.scene import (
     Subject,
     all_but_fat,
     build_subject,
     epi_encoding,
+    reach_mm,
+    resting_pose,
     run_course,
     saturated_fat,
     signal,
@@ -77,6 +81,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.Monke
 def bare(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPatch) -> Path:
     """One participant with every effect off."""
     return make(tmp_path_factory.mktemp("bare") / "data", monkeymodule, REALISTIC.without(["all"]), seed=7, task="pain")
+
+
+NOD, PAIR_MM, PAIR_DEG = 3.0, 1.0, 1.0
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPatch) -> Path:
+    """The first participant again, whose head moves within the pair and nods before the run."""
+    effects = replace(REALISTIC, pair_pose_mm_deg=(PAIR_MM, PAIR_DEG), nod_deg=NOD)
+    return make(tmp_path_factory.mktemp("moved") / "data", monkeymodule, effects, seed=7, task="pain")
 
 
 def image(root: Path, name: str) -> np.ndarray:
@@ -192,6 +206,134 @@ def test_truth_field_undoes_the_distortion_of_the_reference(dataset: Path):
 
     assert agreement(1) > 0.95
     assert agreement(1) > agreement(0) > agreement(-1)
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("AP", -1.0), ("PA", 1.0)])
+def test_truth_field_of_the_pair_undoes_its_distortion(dataset: Path, direction: str, sign: float):
+    """The stored image, read at y + f TRT for `j` and y - f TRT for `j-`, is the undistorted spin echo; not the other way."""
+    stem = f"fmap/sub-01_acq-pain_dir-{direction}"
+    truth = f"sourcedata/truth/sub-01/{stem}"
+    field, undistorted, brain = (
+        image(dataset, f"{truth}_{n}.nii.gz") for n in ("fieldmap", "desc-undistorted_epi", "desc-brain_mask")
+    )
+    stored = image(dataset, f"sub-01/{stem}_epi.nii.gz")
+    i, j, k = np.meshgrid(*(np.arange(n) for n in COARSE.shape), indexing="ij")
+
+    def agreement(way: float) -> float:
+        shift = way * field * COARSE.total_readout_s
+        seen = ndimage.map_coordinates(stored, [i, j + shift, k], order=1) * (1 + np.gradient(shift, axis=1))
+        return np.corrcoef(seen[brain > 0], undistorted[brain > 0])[0, 1]
+
+    assert agreement(sign) > 0.88  # fat and folds keep it below 1
+    assert agreement(sign) > agreement(0) > agreement(-sign)
+    cord = image(dataset, f"{truth}_label-SC_mask.nii.gz") > 0
+    assert cord.sum() > 20
+    assert not (cord & (brain > 0)).any()
+
+
+def poses(root: Path, entity: str) -> np.ndarray:
+    name = root / f"sourcedata/truth/sub-01/fmap/sub-01_acq-{entity}_desc-pose_timeseries.tsv"
+    return np.loadtxt(name, skiprows=1, usecols=range(1, 7), ndmin=2)
+
+
+@pytest.mark.parametrize("direction", [0, 1])
+def test_truth_field_of_the_pair_is_that_of_the_tissue_at_its_pose(moved: Path, direction: int):
+    """In the head, where tissue follows it wholly: SciPy's rotation, interpolation and a written-out shim at some voxels."""
+    stem = f"sourcedata/truth/sub-01/fmap/sub-01_acq-pain_dir-{('AP', 'PA')[direction]}"
+    resting, breathing = (image(moved, f"{stem}_{n}.nii.gz") for n in ("desc-resting_fieldmap", "fieldmap"))
+    brain = image(moved, f"{stem}_desc-brain_mask.nii.gz") > 0
+    subject = person(number_of(7, "sub-01"), COARSE)
+    static, pose = subject.static, poses(moved, "pain")[direction]
+    voxels = np.argwhere(brain)[::50]
+    nominal = nib.affines.apply_affine(nib.load(moved / f"{stem}_fieldmap.nii.gz").affine, voxels)
+    x, y, z = nominal.T
+    points = nominal * (1 + 3 / 140**3 * (0.4 * x**2 + 0.4 * y**2 + z**2)[:, None] * [0.5, 0.5, 1.0])
+    in_head = points[:, 2] > subject.landmarks.foramen_magnum_z + 15
+    assert in_head.sum() > 100
+    pivot = np.asarray(subject.anatomy.head_pivot)
+    tissue = Rotation.from_euler("xyz", pose[3:]).inv().apply(points - pivot - pose[:3]) + pivot
+    axes = [static.affine[a, 3] + static.affine[a, a] * np.arange(static.f0.shape[2 - a]) for a in (2, 1, 0)]
+    parts = [interpolate.RegularGridInterpolator(axes, f)(tissue[:, ::-1]) for f in (static.f0, static.fx, static.fy)]
+    x, y, z = points.T / 100
+    terms = [np.ones_like(x), x, y, z, x * y, z * x, z * y, z * z - (x * x + y * y) / 2, x * x - y * y]
+    expected = parts[0] + parts[1] * pose[3] + parts[2] * pose[4] + np.transpose(terms) @ static.shim
+    at = tuple(voxels[in_head].T)
+    np.testing.assert_allclose(resting[at], expected[in_head], atol=0.02)
+    # what the breath adds grows toward the chest, and within a slice has one sign
+    change = breathing - resting
+    assert 0.3 < np.abs(change).max() < 20
+    assert np.abs(change[..., 5]).mean() != pytest.approx(0)
+    assert (np.sign(change).max((0, 1)) * np.sign(change).min((0, 1)) >= 0).all()
+
+
+def test_the_step_between_the_images_of_a_pair_has_the_size_asked_for(dataset: Path, moved: Path):
+    """Against where the second image would have been; the first stays where it was, and the T1w and the GRE map too."""
+    before, after = poses(dataset, "pain"), poses(moved, "pain")
+    np.testing.assert_array_equal(after[0], before[0])
+    np.testing.assert_array_equal(poses(moved, "gre"), poses(dataset, "gre"))
+    old, new = (Rotation.from_euler("xyz", p[1, 3:]) for p in (before, after))
+    step = new * old.inv()
+    assert np.rad2deg(step.magnitude()) == pytest.approx(PAIR_DEG, rel=1e-4)
+    assert np.linalg.norm(after[1, :3] - step.apply(before[1, :3])) == pytest.approx(PAIR_MM, rel=1e-4)
+    same = ("anat/sub-01_T1w", "fmap/sub-01_acq-pain_dir-AP_epi", "fmap/sub-01_phasediff")
+    other = ("fmap/sub-01_acq-pain_dir-PA_epi", "func/sub-01_task-pain_bold")
+    for names, equal in ((same, True), (other, False)):
+        for name in names:
+            old_image, new_image = (image(root, f"sub-01/{name}.nii.gz") for root in (dataset, moved))
+            assert np.array_equal(old_image, new_image) == equal, name
+
+
+def test_a_nod_turns_the_head_of_the_run_and_leaves_the_trunk(dataset: Path, moved: Path):
+    """Where points of the T1w are in the run's reference, with the nod against without."""
+    name = "sourcedata/truth/sub-01/func/sub-01_task-pain_from-boldref_to-T1w_mode-image_xfm.nii.gz"
+    subject = person(number_of(7, "sub-01"), COARSE)
+    picture = nib.load(moved / name)
+    index = np.argwhere(np.ones(picture.shape[:3]))
+    points = nib.affines.apply_affine(picture.affine, index)
+    lps = np.array([-1.0, -1.0, 1.0])
+    start, end = (points + lps * image(root, name).reshape(-1, 3) for root in (dataset, moved))
+    near = np.linalg.norm(points - [0, -15, 30], axis=1) < 50
+    a, b = start[near] - start[near].mean(0), end[near] - end[near].mean(0)
+    turn = Rotation.align_vectors(b, a)[0].as_rotvec(degrees=True)
+    # gradient non-linearity bends what is turned, a little
+    np.testing.assert_allclose(turn, [-NOD, 0, 0], atol=0.15)
+    trunk = (points[:, 2] < subject.landmarks.t1_z) & (points[:, 2] > -160) & (points[:, 1] < subject.anatomy.head_pivot[1])
+    assert trunk.sum() > 100
+    np.testing.assert_allclose(end[trunk], start[trunk], atol=1e-4)
+
+
+def test_no_signal_leaves_the_cells_that_are_looked_at():
+    """The farthest that any tissue gets with the largest nod is within reach."""
+    subject = person(number_of(7, "sub-01"), COARSE)
+    anatomy = subject.anatomy
+    points = nib.affines.apply_affine(anatomy.affine, np.argwhere(anatomy.tissue > 0)[::101, ::-1])
+    effects = replace(REALISTIC, nod_deg=5.0)
+    pose = resting_pose(replace(subject, effects=effects), "pain/bold", nod(5.0))
+    pivot = np.asarray(anatomy.head_pivot)
+    around = surroundings(subject, None, warped=False)
+    moved = Rotation.from_euler("xyz", pose[3:]).apply(points - pivot) + pivot + pose[:3]
+    distance = around.blend(points) * np.linalg.norm(moved - points, axis=1)
+    assert 8 < distance.max() < reach_mm(effects)
+
+
+def test_truth_of_the_phase_difference(dataset: Path):
+    """The stored phase is 2 pi dTE f of the map with the GRE's own shim; the EPI's shim differs by terms up to second order."""
+    stem = "sourcedata/truth/sub-01/fmap/sub-01_acq-gre"
+    field, with_epi_shim = (image(dataset, f"{stem}_{n}.nii.gz") for n in ("fieldmap", "desc-epishim_fieldmap"))
+    magnitude, stored = (image(dataset, f"sub-01/fmap/sub-01_{n}.nii.gz") for n in ("magnitude1", "phasediff"))
+    spacing = COARSE.gre_te_s[1] - COARSE.gre_te_s[0]
+    bright = ndimage.binary_erosion(magnitude > 0.3 * np.percentile(magnitude, 99), iterations=2)
+    assert bright.sum() > 1000
+    rest = ((stored / 4096 - 0.5 - field * spacing + 0.5) % 1 - 0.5)[bright] / spacing
+    assert np.median(np.abs(rest)) < 4  # Hz; voxels of 4 x 4 x 8 mm
+    assert abs(np.median(rest)) < 1
+    difference = (with_epi_shim - field)[bright]
+    assert difference.std() > 5
+    points = np.argwhere(bright) / 20 - 1
+    x, y, z = points.T
+    basis = np.stack([x**a * y**b * z**c for a in range(5) for b in range(5 - a) for c in range(5 - a - b)], 1)
+    left = difference - basis @ np.linalg.lstsq(basis, difference, rcond=None)[0]
+    assert left.std() < 0.05  # the warp makes the quadratic a quartic
 
 
 def test_phase_difference_measures_the_field_of_its_own_shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

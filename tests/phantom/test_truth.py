@@ -1,5 +1,7 @@
 """Truth against rendered images: where the tables say the cord and brain are, the pictures show them."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -8,6 +10,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from cospine.phantom import truth_files
 from cospine.phantom.epi import Body, Encoding, State, Surroundings, apparent_position, build_lattice, one, render
 from cospine.phantom.images import axial_affine
 from cospine.phantom.pose import angles_of, rotation_matrix
@@ -142,7 +145,7 @@ def test_rotation_is_rz_ry_rx():
 
 def test_field_map_holds_what_the_reference_is_distorted_by():
     subject, course, body, around, encoding = toy()
-    hz = field_map(body, around, encoding, course.base, True)
+    hz = field_map(body, around, encoding, reference_state(course.base, SHAPE[2], True))
     points = nib.affines.apply_affine(body.affine, np.argwhere(subject.anatomy.cord_mask)[::37, ::-1])
     seen = apparent_position(
         points, body, around, encoding, reference_state(course.base, SHAPE[2], True), np.zeros(len(points), int)
@@ -151,6 +154,39 @@ def test_field_map_holds_what_the_reference_is_distorted_by():
     assert inside.sum() > 20
     mapped = ndimage.map_coordinates(hz, seen.nominal[inside].T, order=1)
     np.testing.assert_allclose(mapped, seen.field_hz[inside], atol=0.5)
+
+
+def test_field_map_of_an_image_has_each_slice_at_its_own_moment():
+    """Pose, breath and drift of slice k act on slice k: the same as mapping it alone."""
+    _, course, body, around, encoding = toy()
+    n = SHAPE[2]
+    rows = slice(n, 2 * n)
+    s = course.state
+    state = State(s.pose[rows], s.cord_mm[rows], s.offset_hz[rows], s.breathing[rows], np.ones((n, 1), np.float32), True)
+    hz = field_map(body, around, encoding, state)
+    points = nib.affines.apply_affine(body.affine, np.argwhere(body.signal > 500)[::7, ::-1])
+    for k in (2, 7, 11):
+        # no other slice is looked at, so all points are followed at the moment of this one
+        seen = apparent_position(points, body, around, encoding, state, np.full(len(points), k))
+        here = np.abs(seen.nominal[:, 2] - k) < 0.5
+        flat = np.column_stack([seen.nominal[here, :2], np.full(here.sum(), float(k))])
+        inside = np.all((flat[:, :2] > 0) & (flat[:, :2] < np.array(SHAPE[:2]) - 1), axis=1)
+        assert inside.sum() > 5
+        mapped = ndimage.map_coordinates(hz, flat[inside].T, order=1)
+        np.testing.assert_allclose(mapped, seen.field_hz[here][inside], atol=1.5)
+    calm = field_map(body, around, encoding, replace(state, breathing=np.zeros(n)))
+    i, j = np.meshgrid(np.arange(SHAPE[0]), np.arange(SHAPE[1]), indexing="ij")
+    nominal = encoding.positions(np.stack([i, j, np.full_like(i, 7)], -1))
+    expected = around.breathing_gain(nominal + around.warp(nominal)) * state.breathing[7]
+    np.testing.assert_allclose((hz - calm)[..., 7], expected, atol=1e-4)
+
+
+def test_the_contract_repeats_the_table_of_truth_files():
+    bar = "=" * 53 + "  " + "=" * 62
+    contract = (Path(__file__).parents[2] / "docs" / "contract.md").read_text()
+    table, repeated = (text.split(bar)[1].split("\n") for text in (truth_files.__doc__ or "", contract))
+    assert len(table) > 30
+    assert [line.strip() for line in repeated] == [line.strip() for line in table]
 
 
 def test_displacement_fields_mean_the_same_to_itk(tmp_path):

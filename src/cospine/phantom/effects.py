@@ -11,6 +11,9 @@ import numpy as np
 
 from cospine.errors import CoSpineError
 
+# Largest step or nod that can be asked for, mm or degrees.
+LARGEST_STEP = 5.0
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -58,6 +61,16 @@ class Effects:
         Swallows at the end of their range.
     worst_case_rates : bool
         Breathing and heart rates that alias onto the task.
+    pair_pose_mm_deg : tuple of float
+        Length (mm) and angle (degrees) of a step that the head takes between the two images of each field-map pair, over
+        what it does anyway; directions are drawn by seed.
+    nod_deg : float
+        The head's pitch (degrees, chin down positive) between field-map pair and run.
+
+    Raises
+    ------
+    CoSpineError
+        For a step or nod beyond `LARGEST_STEP`, where the field's change with rotation is no longer linear.
     """
 
     motion: bool = True
@@ -82,6 +95,20 @@ class Effects:
     discarded: int = 6
     largest_swallows: bool = False
     worst_case_rates: bool = False
+    pair_pose_mm_deg: tuple[float, float] = (0.0, 0.0)
+    nod_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= size <= LARGEST_STEP for size in self.pair_pose_mm_deg):
+            raise CoSpineError(
+                f"A step of {self.pair_pose_mm_deg} mm and degrees cannot be simulated", "--pair-motion",
+                f"Give a length and an angle from 0 to {LARGEST_STEP:g}.",
+            )  # fmt: skip
+        if not abs(self.nod_deg) <= LARGEST_STEP:
+            raise CoSpineError(
+                f"A nod of {self.nod_deg:g} degrees cannot be simulated", "--nod",
+                f"Give -{LARGEST_STEP:g} to {LARGEST_STEP:g} degrees.",
+            )  # fmt: skip
 
     def without(self, names: Iterable[str]) -> "Effects":
         """Switch effects off by name; ``all`` switches off every one.

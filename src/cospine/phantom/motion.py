@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from cospine.phantom.cord_motion import cord_displacement, cord_rms_mm, draw_swallows
 from cospine.phantom.head_motion import AXIS_SHARE, draw_jumps, framewise_displacement, head_pose
 from cospine.phantom.landmarks import Landmarks, blend
 from cospine.phantom.motion_settings import STILL, MotionSettings
 from cospine.phantom.physiology import Physiology
+from cospine.phantom.pose import angles_of
 
 __all__ = [
     "STILL",
@@ -24,8 +26,10 @@ __all__ = [
     "MotionTruth",
     "cord_rms_mm",
     "framewise_displacement",
+    "nod",
     "session_pose",
     "simulate_motion",
+    "step_of_size",
 ]
 
 
@@ -127,3 +131,15 @@ def session_pose(seed: int, image: str, severity: float = 0.5) -> NDArray[np.flo
         step = severity * 2.0 * size * np.clip(rng.normal(0.0, 0.5, 6), -1.2, 1.2) * AXIS_SHARE
         pose += np.concatenate([step[:3], np.deg2rad(step[3:])])
     return pose
+
+
+def step_of_size(rng: np.random.Generator, shift_mm: float, angle_deg: float) -> NDArray[np.float64]:
+    """Change of pose (6,), mm and rad, with a given length and angle; both directions are drawn evenly from the sphere."""
+    direction, axis = rng.standard_normal((2, 3))
+    turn = Rotation.from_rotvec(np.deg2rad(angle_deg) * axis / np.linalg.norm(axis))
+    return np.concatenate([shift_mm * direction / np.linalg.norm(direction), angles_of(turn.as_matrix())])
+
+
+def nod(angle_deg: float) -> NDArray[np.float64]:
+    """Change of pose (6,): the chin goes down by an angle, a negative turn about x (right)."""
+    return np.array([0.0, 0.0, 0.0, -np.deg2rad(angle_deg), 0.0, 0.0])

@@ -14,7 +14,7 @@ from cospine.phantom.epi import Body, Encoding, State, Surroundings
 from cospine.phantom.images import axial_affine, contrast
 from cospine.phantom.landmarks import Landmarks, blend, landmarks_of, smoothstep
 from cospine.phantom.modulation import Labels
-from cospine.phantom.motion import STILL, MotionSettings, MotionTruth, session_pose, simulate_motion
+from cospine.phantom.motion import STILL, MotionSettings, MotionTruth, nod, session_pose, simulate_motion, step_of_size
 from cospine.phantom.physiology import (
     Physiology,
     b0_breathing_hz_per_unit,
@@ -36,8 +36,10 @@ TILT_DEG = (-5.0, 12.0)
 # The cord's own displacement: whole inside this ellipse around the centre line (mm), gone at `OUTER` times it,
 # about the wall of the canal.
 CORD_HALF_WIDTH_MM, CORD_HALF_DEPTH_MM, OUTER = 7.2, 5.4, 1.75
-# Cells farther than this from any signal are never looked at; grows with the scale of motion.
+# Cells farther than this from any signal are never looked at; grows with the scale of motion, and by what a turn of the
+# head about its pivot does to the vertex.
 REACH_MM = 8.0
+PIVOT_TO_VERTEX_MM = 150.0
 # Gradient non-linearity: 3 mm at 140 mm from the isocentre (FACTS), growing with the third power.
 WARP_MM_AT_140 = 3.0
 # In front of the cord the jaw belongs to the head although it hangs below the foramen magnum.
@@ -286,11 +288,25 @@ def motion_settings(effects: Effects) -> MotionSettings:
     )  # fmt: skip
 
 
-def resting_pose(subject: Subject, image: str) -> NDArray[np.float64]:
-    """Pose (6,) in which an image begins, relative to the T1w."""
+def reach_mm(effects: Effects) -> float:
+    """How far any signal may be from where it is in the T1w."""
+    shift, angle = effects.pair_pose_mm_deg
+    asked = max(shift + np.deg2rad(angle) * PIVOT_TO_VERTEX_MM, np.deg2rad(abs(effects.nod_deg)) * PIVOT_TO_VERTEX_MM)
+    return REACH_MM * max(1.0, effects.motion_scale, effects.cord_scale) + float(asked)
+
+
+def resting_pose(subject: Subject, image: str, step: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Pose (6,) in which an image begins, relative to the T1w; ``step`` (6,) is taken on top of it."""
     if not subject.effects.motion:
         return np.zeros(6)
-    return session_pose(number_of(subject.seed, "session"), image) * subject.effects.motion_scale
+    pose = session_pose(number_of(subject.seed, "session"), image) * subject.effects.motion_scale
+    # composing with nothing would still round
+    return pose if step is None or not step.any() else compose(step, pose)
+
+
+def pair_step(subject: Subject, name: str) -> NDArray[np.float64]:
+    """Change of pose (6,) between the images of a task's pair that the effects ask for."""
+    return step_of_size(generator(subject.seed, name, "pair motion"), *subject.effects.pair_pose_mm_deg)
 
 
 def run_course(subject: Subject, protocol: Protocol, encoding: Encoding, name: str, volumes: int, image: str) -> Course:
@@ -323,7 +339,7 @@ def run_course(subject: Subject, protocol: Protocol, encoding: Encoding, name: s
     factors *= modulation.approach_to_steady_state(t1_s, protocol.tr_s, protocol.flip_deg, effects.discarded, volumes)[
         :, None
     ].astype(np.float32)
-    base = resting_pose(subject, image)
+    base = resting_pose(subject, image, nod(effects.nod_deg))
     offset = np.zeros(times.shape)
     if effects.field:
         offset = scanner_drift_hz(times, duration, number_of(seed, name, "drift"))

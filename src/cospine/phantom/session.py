@@ -15,12 +15,12 @@ from cospine.phantom.noise import Receiver, bias_map, noise_map, receive, white
 from cospine.phantom.protocol import Protocol, simultaneous_slices
 from cospine.phantom.scene import (
     FAT_HZ,
-    REACH_MM,
     Subject,
     all_but_fat,
     attenuate,
     dropout,
     epi_encoding,
+    reach_mm,
     resting_pose,
     saturated_fat,
     signal,
@@ -97,7 +97,8 @@ def prepare_scanner(subject: Subject, protocol: Protocol) -> Scanner:
     encoding = epi_encoding(subject, protocol, "j")
     around = surroundings(subject, subject.static.shim, warped=True)
     everywhere = subject.body(np.ones(subject.anatomy.tissue.shape, np.float32))
-    return Scanner(around, build_lattice(encoding, everywhere, around, fine_samples(protocol)))
+    lattice = build_lattice(encoding, everywhere, around, fine_samples(protocol), reach_mm(subject.effects))
+    return Scanner(around, lattice)
 
 
 def epi_of(session: Session, contrast: Callable[[tissues.Tissue], float], te_s: float | None = None) -> Epi:
@@ -105,7 +106,7 @@ def epi_of(session: Session, contrast: Callable[[tissues.Tissue], float], te_s: 
     subject, effects, p = session.subject, session.subject.effects, session.protocol
     whole = session.scanner.lattice
     encoding = whole.encoding
-    reach = REACH_MM * max(1.0, effects.motion_scale, effects.cord_scale)
+    reach = reach_mm(effects)
     left = None
     if te_s is not None and effects.field and effects.dropout:
         left = dropout(subject, encoding.affine[:3, 2] / p.voxel_mm[2], p.voxel_mm[2], te_s)
@@ -125,12 +126,12 @@ def epi_of(session: Session, contrast: Callable[[tissues.Tissue], float], te_s: 
     return Epi(water, fat, encoding, around, restrict(whole, water, reach), restrict(coarse, fat, reach))
 
 
-def brief_state(session: Session, image: str, slices: int) -> State:
-    """State of a single image: its resting pose, and a breath somewhere under way."""
+def brief_state(session: Session, image: str, slices: int, step: NDArray[np.float64] | None = None) -> State:
+    """State of a single image: its resting pose (with a ``step`` (6,) on top), and a breath somewhere under way."""
     effects = session.subject.effects
     rng = generator(session.subject.seed, image, "breath")
     state = still(slices, len(session.subject.labels.kind))
-    state.pose[:] = resting_pose(session.subject, image)
+    state.pose[:] = resting_pose(session.subject, image, step)
     phase = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(slices) * rng.uniform(0.02, 0.05)
     if effects.breathing_field:
         state.breathing[:] = 0.4 * np.sin(phase)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from cospine.phantom.protocol import PROTOCOLS, SITES, Protocol
 from cospine.phantom.scene import (
     Course,
     build_subject,
+    pair_step,
     run_course,
     signal,
     surroundings,
@@ -226,9 +227,11 @@ def write_pair(session: Session, name: str, clock_s: float) -> None:
 
     epi = epi_of(session, contrast)
     poses = {}
-    for number, (direction, phase_encoding) in enumerate((("AP", "j-"), ("PA", "j"))):
+    whole = session.scanner.lattice
+    steps = (None, pair_step(session.subject, name))
+    for number, (direction, phase_encoding, step) in enumerate(zip(("AP", "PA"), ("j-", "j"), steps, strict=True)):
         image = f"{name}/dir-{direction}"
-        state = brief_state(session, image, p.shape[2])
+        state = brief_state(session, image, p.shape[2], step)
         poses[f"dir-{direction}"] = state.pose[0]
         receiver = receiver_of(session, epi.encoding, image, SE_NOISE, session.subject.effects.bias, True, True)
         stored = picture(session, epi.encoded(phase_encoding).volume(state), receiver, image)
@@ -239,6 +242,8 @@ def write_pair(session: Session, name: str, clock_s: float) -> None:
             [intended_for(session, name)], 6 + number,
         )  # fmt: skip
         write_json(session.path("fmap", f"{stem}.json"), sidecar)
+        maps = session.truth / "fmap" / f"{session.label}_acq-{name}_dir-{direction}"
+        truth_files.write_pair_maps(maps, session.subject, epi.water, epi.around, whole, state)
     write_poses(session, f"acq-{name}", poses)
 
 
@@ -322,7 +327,8 @@ def write_gre(session: Session, clock_s: float) -> None:
 
     signals = (echo(p.gre_te_s[0]), echo(p.gre_te_s[1]))
     state = brief_state(session, "gre", p.gre_shape[2])
-    first, second = gradient_echo_pair(signals, subject.body(signals[0]), encoding, around, state, p.gre_te_s)
+    body = subject.body(signals[0])
+    first, second = gradient_echo_pair(signals, body, encoding, around, state, p.gre_te_s)
     rng = np.random.Generator(np.random.SFC64(seed_of(subject.seed, "gre", "noise")))
     receiver = receiver_of(session, encoding, "gre", GRE_NOISE, effects.bias, False, False)
     noisy = []
@@ -344,3 +350,7 @@ def write_gre(session: Session, clock_s: float) -> None:
         )
         write_json(session.path("fmap", f"{name}.json"), sidecar)
     write_poses(session, "acq-gre", {"gre": state.pose[0]})
+    stem = session.truth / "fmap" / f"{session.label}_acq-gre"
+    epi_shim = replace(around, shim_hz=session.scanner.around.shim_hz)
+    truth_files.write_fieldmap(stem, body, around, encoding, state)
+    truth_files.write_fieldmap(stem.with_name(f"{stem.name}_desc-epishim"), body, epi_shim, encoding, state)

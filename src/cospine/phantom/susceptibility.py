@@ -4,6 +4,9 @@ The field of a susceptibility map is its convolution with the dipole kernel 1/3 
 Concepts Magn Reson B 2005), b being the direction of B0 as the body sees it. A rotation R of the body turns b into R^T z,
 so the change of the field with rotation, in the body's frame, has a kernel of its own: -2 ky kz / |k|^2 for a turn about x
 and +2 kx kz / |k|^2 for one about y (rad).
+
+The phantom takes that change as linear in the angle. Against the kernel of the turned body, two individuals turned about x:
+0.19 Hz RMS in the brain at 1 degree, 0.4 at 2, 0.7 at 3 and 1.0 at 4, where the change itself is 1, 2.5, 3-4 and 5 Hz RMS.
 """
 
 from dataclasses import dataclass

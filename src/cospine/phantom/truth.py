@@ -185,19 +185,18 @@ def cord_truth(subject: Subject, course: Course, body: Body, around: Surrounding
 # --- maps -----------------------------------------------------------------------------------------------------------
 
 
-def field_map(
-    body: Body, around: Surroundings, encoding: Encoding, base: NDArray[np.float64], turn_field: bool
-) -> NDArray[np.float32]:
-    """Field (i, j, k) in Hz at the reference pose, on the EPI grid."""
+def field_map(body: Body, around: Surroundings, encoding: Encoding, state: State) -> NDArray[np.float32]:
+    """Field (i, j, k) in Hz on a grid of nominal voxels with slices along k, each slice at its own entry of the state."""
     out = np.empty(encoding.shape, np.float32, order="F")
-    turn = base[3:5] if turn_field else np.zeros(2)
     i, j = np.meshgrid(np.arange(encoding.shape[0]), np.arange(encoding.shape[1]), indexing="ij")
     for k in range(encoding.shape[2]):
         nominal = encoding.positions(np.stack([i, j, np.full_like(i, k)], -1).reshape(-1, 3))
         points = nominal + around.warp(nominal)
-        tissue = pull_back(points, body.pivot, around, np.broadcast_to(base, (len(points), 6)), np.zeros((len(points), 3)))
-        carried = field_at(body, tissue)
+        pose, cord = (np.broadcast_to(part[k], (len(points), part.shape[1])) for part in (state.pose, state.cord_mm))
+        carried = field_at(body, pull_back(points, body.pivot, around, pose, cord))
+        turn = state.pose[k, 3:5] if state.turn_field else np.zeros(2)
         hz = carried[:, 0] + around.blend(points) * (carried[:, 1:] @ turn) + around.shim_hz(points)
+        hz += around.breathing_gain(points) * state.breathing[k] + state.offset_hz[k]
         out[..., k] = hz.reshape(encoding.shape[:2])
     return out
 

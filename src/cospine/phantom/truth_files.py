@@ -35,8 +35,15 @@ anat/sub-XX_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm
                                                        PAM50 shares that world, so it serves the neck too.
 anat/sub-XX_from-MNI152NLin2009aSym_to-T1w_mode-image_xfm  The inverse: T1w point to MNI (or PAM50) point.
 anat/sub-XX_desc-landmarks_points.tsv                  Discs (3 = C2-C3), foramen magnum, T1 and pivot, RAS mm of the T1w.
-fmap/sub-XX_acq-<task>_desc-pose_timeseries.tsv        Head pose of each image of the pair and of the GRE map against the T1w,
-                                                       about the pivot of the head.
+fmap/sub-XX_acq-<task>_desc-pose_timeseries.tsv        Head pose of each image of the pair against the T1w, about the pivot
+                                                       of the head; fmap/sub-XX_acq-gre_.. the same of the GRE map.
+fmap/Q_fieldmap                                        EPI, Hz, pose of that image of the pair, its breath included slice by
+                                                       slice. `Q` is `sub-XX_acq-<task>_dir-<AP|PA>`.
+fmap/Q_desc-resting_fieldmap                           The same without the breath.
+fmap/Q_desc-undistorted_epi                            EPI, spin echo at that image's pose, no B0 distortion, free of noise.
+fmap/Q_desc-brain_mask, Q_label-SC_mask                EPI, that image's pose.
+fmap/sub-XX_acq-gre_fieldmap                           GRE grid, Hz, its pose, shim and breath: what the phase difference shows.
+fmap/sub-XX_acq-gre_desc-epishim_fieldmap              The same with the EPI's shim in place of the GRE's.
 =====================================================  ==============================================================
 """
 
@@ -51,7 +58,7 @@ from numpy.typing import NDArray
 from cospine.bids import write_bytes, write_json, write_nifti, write_tsv
 from cospine.phantom import tissues
 from cospine.phantom.effects import number_of
-from cospine.phantom.epi import Body, Encoding, Lattice, Surroundings, apparent_position, render, restrict
+from cospine.phantom.epi import Body, Encoding, Lattice, State, Surroundings, apparent_position, render, restrict
 from cospine.phantom.images import slabs, with_signal
 from cospine.phantom.regions import REGIONS
 from cospine.phantom.scene import Course, Subject
@@ -161,14 +168,12 @@ def write_maps(
         return render(with_signal(body, image), lattice, state)
 
     def save(name: str, image: NDArray, **sidecar: object) -> None:
-        write_nifti(folder / f"{prefix}_{name}.nii.gz", image, encoding.affine)
-        if sidecar:
-            write_json(folder / f"{prefix}_{name}.json", sidecar)
+        _save(folder / f"{prefix}_{name}", image, encoding, **sidecar)
 
     plain, distorted = flat(body.signal), seen(body.signal)
     save("desc-undistorted_boldref", plain)
     save("desc-reference_boldref", distorted)
-    save("fieldmap", field_map(body, around, encoding, base, course.state.turn_field), Units="Hz")
+    save("fieldmap", field_map(body, around, encoding, state), Units="Hz")
     presence = np.maximum(seen(whole), 1e-3)
     for name, mask in (("desc-brain", anatomy.brain_mask), ("label-SC", anatomy.cord_mask)):
         save(f"{name}_mask", flat(mask) > 0.5)
@@ -191,6 +196,43 @@ def write_maps(
         return encoding.positions(moved.nominal)
 
     write_displacement(folder / f"{prefix}_from-boldref_to-T1w_mode-image_xfm.nii.gz", to_epi)
+
+
+def _save(stem: Path, image: NDArray, encoding: Encoding, **sidecar: object) -> None:
+    write_nifti(stem.with_name(f"{stem.name}.nii.gz"), image, encoding.affine)
+    if sidecar:
+        write_json(stem.with_name(f"{stem.name}.json"), sidecar)
+
+
+def write_fieldmap(stem: Path, body: Body, around: Surroundings, encoding: Encoding, state: State) -> None:
+    """Field (Hz) of an image: each slice at the pose and in the breath in which it was taken."""
+    _save(stem.with_name(f"{stem.name}_fieldmap"), field_map(body, around, encoding, state), encoding, Units="Hz")
+
+
+def write_pair_maps(stem: Path, subject: Subject, body: Body, around: Surroundings, lattice: Lattice, state: State) -> None:
+    """Field, undistorted image and masks of one image of a field-map pair, on its grid and at its pose.
+
+    Parameters
+    ----------
+    stem : Path
+        Folder and start of the names.
+    subject, body, around, lattice
+        As rendered; the lattice covers everything.
+    state : State
+        The image's own.
+    """
+    encoding = lattice.encoding
+    resting = replace(state, breathing=np.zeros_like(state.breathing))
+    write_fieldmap(stem, body, around, encoding, state)
+    write_fieldmap(stem.with_name(f"{stem.name}_desc-resting"), body, around, encoding, resting)
+    flat = replace(lattice, encoding=replace(encoding, total_readout_s=0.0))
+    brain, cord = subject.anatomy.brain_mask, subject.anatomy.cord_mask
+    for name, image in (
+        ("desc-undistorted_epi", render(body, flat, state)),
+        ("desc-brain_mask", render(with_signal(body, brain), flat, state) > 0.5),
+        ("label-SC_mask", render(with_signal(body, cord), flat, state) > 0.5),
+    ):
+        _save(stem.with_name(f"{stem.name}_{name}"), image, encoding)
 
 
 def _majority(shares: dict[int, NDArray[np.float32]], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
