@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,9 +200,12 @@ def test_tsnr_verdict_is_net_of_interpolation() -> None:
     assert "interpolation alone gives up to 10 %" in net.text
 
 
+@pytest.mark.parametrize("field", [None, "pepolar", "phasediff"])
 @pytest.mark.parametrize("regions", [("brain", "cord"), ("brain",), ("cord",)])
-def test_methods_cite_what_they_list_and_name_only_what_was_there(regions: tuple[str, ...]) -> None:
-    text = methods.motion_methods("0.1.0", regions=regions)
+def test_methods_cite_what_they_list_and_name_only_what_was_there(
+    regions: tuple[str, ...], field: methods.FieldSource | None
+) -> None:
+    text = methods.motion_methods("0.1.0", regions=regions, field=field)
     body = " ".join(text.paragraphs)
     assert "0.1.0" in body
     assert ("cord" in body) == ("cord" in regions)
@@ -211,3 +215,71 @@ def test_methods_cite_what_they_list_and_name_only_what_was_there(regions: tuple
         year = re.search(r"\((\d{4})\)", citation)
         assert year is not None
         assert re.search(rf"{author}[^;]*{year.group(1)}", body), citation
+
+
+def test_methods_say_how_distortion_was_corrected_or_that_it_was_not() -> None:
+    none, pair, phase = (" ".join(methods.motion_methods("0.1.0", field=field).paragraphs) for field in (None, *_SOURCES))
+    assert "no distortion correction were applied" in none
+    assert "Hz" not in none
+    for text in (pair, phase):
+        assert "distortion correction" not in text
+        assert "one fixed Jacobian for the whole run" in text
+        assert "slice-wise alignment in the neck" in text
+    assert "opposite phase encoding" in pair
+    assert "Jezzard" not in pair
+    assert "phase difference of two gradient echoes" in phase
+    assert "Andersson" not in phase
+    unscaled = " ".join(methods.motion_methods("0.1.0", regions=("brain",), field="pepolar", jacobian=False).paragraphs)
+    assert "not multiplied by the Jacobian" in unscaled
+    assert "neck" not in unscaled
+
+
+_SOURCES: tuple[methods.FieldSource, methods.FieldSource] = ("pepolar", "phasediff")
+
+
+def test_no_field_is_said_loudly() -> None:
+    (line,) = verdicts.field_verdicts(None, reason="there is no field map of this run")
+    assert line.level == "bad"
+    assert line.text.startswith("NOT corrected for distortion: there is no field map of this run.")
+    (asked,) = verdicts.field_verdicts(None, reason="--field none", asked_for=True)
+    assert asked.level == "look"
+
+
+def test_a_good_field_is_one_good_line_with_its_numbers() -> None:
+    (line,) = verdicts.field_verdicts(
+        "the pair dir-AP, dir-PA", cord_mm=2.71, brain_mm=1.34, similarity=(0.7, 0.9), jacobian_min=0.31
+    )
+    assert line.level == "good"
+    for words in ("dir-AP", "2.7 mm in the cord and 1.3 mm in the brain", "0.70 before, 0.90 after"):
+        assert words in line.text
+
+
+@pytest.mark.parametrize(
+    ("given", "levels", "words"),
+    [
+        ({"similarity": (0.7, 0.47)}, ["bad"], "sign may be wrong"),
+        ({"similarity": (0.7, float("nan"))}, ["bad"], "sign may be wrong"),
+        ({"failed_checks": ("its shim differs", "27 min before the run.")}, ["good", "look", "look"], "27 min before the run."),
+        ({"cutoff_z_mm": -129.2}, ["good", "look"], "z −129 mm"),
+        ({"jacobian_min": 0.0}, ["good", "bad"], "folds"),
+        ({"jacobian_min": 0.1}, ["good", "look"], "stretches"),
+        ({"agreement": (1.02, 4.2)}, ["good", "good"], "slope 1.02"),
+        ({"agreement": (0.6, 4.2)}, ["good", "look"], "disagree"),
+        ({"agreement": (1.0, 9.0)}, ["good", "look"], "9.0 Hz"),
+        ({"agreement": (-0.9, 4.2)}, ["good", "bad"], "sign"),
+    ],
+)
+def test_doubts_about_a_field_are_lines_of_their_own(given: dict[str, Any], levels: list[str], words: str) -> None:
+    lines = verdicts.field_verdicts("the pair", **given)
+    assert [line.level for line in lines] == levels
+    assert words in lines[-1].text
+    assert ".." not in lines[-1].text
+
+
+def test_field_numbers_show_what_there_is() -> None:
+    assert verdicts.field_numbers() == ()
+    cord, likeness = verdicts.field_numbers(cord_mm=2.73, cord_after_mm=0.13, similarity=(0.5, 0.85))
+    assert (cord.before, cord.value, cord.region) == ("2.7", "0.1", "cord")
+    assert (likeness.before, likeness.value) == ("0.50", "0.85")
+    brain, only = verdicts.field_numbers(cord_mm=2.73, brain_mm=1.0)
+    assert (brain.value, only.value, only.before) == ("1.0", "2.7", "")

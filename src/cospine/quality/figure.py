@@ -173,22 +173,26 @@ def outline_on(axes: "Axes", edges: NDArray[np.float64], colour: str) -> None:
     axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=1.1, capstyle="round"))
 
 
-def strip_on(
-    axes: "Axes", sheet: NDArray[Any], column_mm: float, height_mm: float, window: tuple[float, float] | None = None
-) -> None:
-    """Draw one strip in millimetres, rows from the top.
+def strip_pixels(sheet: NDArray[Any], column_mm: float, row_mm: float, order: int = 3) -> NDArray[Any]:
+    """Pixels of one strip, fine enough for the page.
 
     Fine slices are interpolated as radiology workstations do; thick ones stay slabs, so that nobody sees in the picture
     what the scanner did not.
     """
+    factors = np.maximum([row_mm / _STRIP_PIXEL_MM, column_mm / _STRIP_PIXEL_MM], 1.0)
+    fine = ndimage.zoom(sheet, (1.0, factors[1]), order=order, mode="nearest", grid_mode=True)
+    down = order if row_mm <= _THICK_SLICE_MM else 0
+    return ndimage.zoom(fine, (factors[0], 1.0), order=down, mode="nearest", grid_mode=True)
+
+
+def strip_on(
+    axes: "Axes", sheet: NDArray[Any], column_mm: float, height_mm: float, window: tuple[float, float] | None = None
+) -> None:
+    """Draw one strip in millimetres, rows from the top."""
     rows, columns = sheet.shape
     width_mm = columns * column_mm
-    factors = np.maximum([height_mm / rows / _STRIP_PIXEL_MM, column_mm / _STRIP_PIXEL_MM], 1.0)
-    fine = ndimage.zoom(sheet, (1.0, factors[1]), order=3, mode="nearest", grid_mode=True)
-    order = 3 if height_mm / rows <= _THICK_SLICE_MM else 0
-    fine = ndimage.zoom(fine, (factors[0], 1.0), order=order, mode="nearest", grid_mode=True)
     axes.imshow(
-        grey(fine, window or grey_window(sheet)),
+        grey(strip_pixels(sheet, column_mm, height_mm / rows), window or grey_window(sheet)),
         cmap="gray",
         vmin=0,
         vmax=255,

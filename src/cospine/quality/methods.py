@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+FieldSource = Literal["pepolar", "phasediff"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,31 @@ _UNSER = (
     "Unser M (1999) Splines: a perfect fit for signal and image processing. IEEE Signal Processing Magazine 16(6):22–38. "
     "doi:10.1109/79.799930"
 )
+_ANDERSSON = (
+    "Andersson JLR, Skare S, Ashburner J (2003) How to correct susceptibility distortions in spin-echo echo-planar images: "
+    "application to diffusion tensor imaging. NeuroImage 20:870–888. doi:10.1016/S1053-8119(03)00336-7"
+)
+_RUTHOTTO = (
+    "Ruthotto L, Kugel H, Olesch J, Fischer B, Modersitzki J, Burger M, Wolters CH (2012) Diffeomorphic susceptibility "
+    "artifact correction of diffusion-weighted magnetic resonance images. Phys Med Biol 57:5715–5731. "
+    "doi:10.1088/0031-9155/57/18/5715"
+)
+_JEZZARD = (
+    "Jezzard P, Balaban RS (1995) Correction for geometric distortion in echo planar images from B0 field variations. "
+    "Magn Reson Med 34:65–73. doi:10.1002/mrm.1910340111"
+)
 
 
 def motion_methods(
-    version: str, *, regions: Sequence[str] = ("brain", "cord"), given: Sequence[str] = (), slice_times: bool = True
+    version: str,
+    *,
+    regions: Sequence[str] = ("brain", "cord"),
+    given: Sequence[str] = (),
+    slice_times: bool = True,
+    field: FieldSource | None = None,
+    jacobian: bool = True,
 ) -> MethodsText:
-    """Methods text of motion correction without field correction.
+    """Methods text of the correction of motion and distortion.
 
     Parameters
     ----------
@@ -46,6 +68,10 @@ def motion_methods(
         Regions whose mask the user gave.
     slice_times : bool
         Whether slice times were known and used.
+    field : "pepolar", "phasediff" or None
+        What the field was estimated from; None where distortion was not corrected.
+    jacobian : bool
+        Whether the series was multiplied by the field's Jacobian.
     """
     brain, cord = "brain" in regions, "cord" in regions
     subject = " and ".join(("cervical spinal cord" if name == "cord" else name) for name in regions)
@@ -75,9 +101,13 @@ def motion_methods(
                 f"Above the foramen magnum each slice follows the head{own}, in the neck the cord; across the brainstem one "
                 "passes smoothly into the other. In the neck resampling is in-plane only."
             )
+    if field is not None:
+        paragraphs += _field_paragraphs(field, brain=brain, cord=cord, jacobian=jacobian)
+    omitted = "No smoothing and no slice-timing interpolation were applied."
+    if field is None:
+        omitted = "No smoothing, no slice-timing interpolation and no distortion correction were applied."
     paragraphs.append(
-        "All known displacements were composed and the series was resampled once, with cubic B-splines (Unser, 1999). "
-        "No smoothing, no slice-timing interpolation and no distortion correction were applied."
+        f"All known displacements were composed and the series was resampled once, with cubic B-splines (Unser, 1999). {omitted}"
     )
     displacement = "Framewise displacement follows Power et al. (2012; 50 mm sphere)" if brain else ""
     cord_part = "framewise displacement of the cord is the sum of the absolute changes of its two in-plane shifts"
@@ -88,5 +118,49 @@ def motion_methods(
         f"{sentence[0].upper()}{sentence[1:]}. tSNR is the mean over the standard deviation in time, not detrended. "
         "Carpet plots follow Power (2017)."
     )
-    citations = (_DATA, *((_BAKER,) if brain else ()), *((_GP,) if cord else ()), _POWER_2012, _POWER_2017, _NICHOLS, _UNSER)
+    by_field = {None: (), "pepolar": (_ANDERSSON, _RUTHOTTO), "phasediff": (_JEZZARD,)}[field]
+    citations = (
+        _DATA,
+        *((_BAKER,) if brain else ()),
+        *((_GP,) if cord else ()),
+        *by_field,
+        _POWER_2012,
+        _POWER_2017,
+        _NICHOLS,
+        _UNSER,
+    )
     return MethodsText(tuple(paragraphs), citations)
+
+
+def _field_paragraphs(source: FieldSource, *, brain: bool, cord: bool, jacobian: bool) -> list[str]:
+    """How the field was estimated, brought to the functional images and applied."""
+    if source == "pepolar":
+        estimated = (
+            "A field in Hz was estimated from two spin-echo EPIs of opposite phase encoding, by minimising the difference of "
+            "the two unwarped, Jacobian-modulated images (Andersson et al., 2003) with a multi-resolution Gauss-Newton scheme, "
+            "a smoothness prior and the constraint that signal is conserved along the phase-encoding axis and the Jacobian "
+            "stays positive (Ruthotto et al., 2012); rigid motion between the two images was estimated along."
+        )
+        reference = "The undistorted spin-echo image"
+    else:
+        estimated = (
+            "A field in Hz was computed from the phase difference of two gradient echoes: unwrapped inside a mask of the "
+            "magnitude, divided by 2π times the difference of the echo times (Jezzard & Balaban, 1995), and smoothed within that "
+            "mask. Its shim may differ from that of the functional images."
+        )
+        reference = "The magnitude image"
+    steps = [
+        "by rigid registration that knows the distortion (unwarp, register, repeat)" if brain else "",
+        "by slice-wise alignment in the neck" if cord else "",
+    ]
+    moved = f"{reference} was brought to the functional reference {' and '.join(step for step in steps if step)}, and the field "
+    moved += "was sampled there. Displacement by the field was applied together with motion in the same single interpolation"
+    if jacobian:
+        moved += ", and the series was multiplied by one fixed Jacobian for the whole run"
+    else:
+        moved += "; intensities were not multiplied by the Jacobian"
+    moved += (
+        ". The change of the field with breathing is not part of it"
+        + (": it is in the slice-wise shifts of the cord, and left to the physiological model." if cord else ".")
+    )  # fmt: skip
+    return [estimated, moved]

@@ -1,12 +1,13 @@
 """Where the masks lie: the reference image in long strips and slice by slice along the cord."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
 from cospine.quality import figure as fig
+from cospine.quality import panels as pan
 from cospine.quality import sections as sec
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def overview(
             _ends(axes, ends, size_mm[axis], size_mm[2])
             axes.set_title(f"{title}, along the cord" if has_cord else title)
             if axis == 1:
-                _z_axis(axes, view, centres, volume.shape[2])
+                pan.z_axis(axes, view, centres)
             left += size_mm[axis] * scale + _GAP_IN
         for position, superior in enumerate(levels):
             if beside:
@@ -94,7 +95,7 @@ def overview(
     return fig.Figure(
         title="Reference image and masks",
         caption=(
-            f"Motion reference with the outline of {drawn}, on the voxel edges. {strips}"
+            f"Reference image with the outline of {drawn}, on the voxel edges. {strips}"
             "Letters: L left, R right, A anterior, P posterior, S superior, I inferior; left is on the left."
         ),
         alt=f"Sagittal and coronal strips through the field of view with the outline of {drawn}.",
@@ -151,8 +152,8 @@ def cord_mosaic(
             _tile_outlines(axes, view, masks, int(superior), centres[superior], tile_mm, (column, row))
             letter, stored = view.stored_slice(int(superior))
             z_mm = view.world_mm((*centres[superior], superior))[2]
-            _note(axes, column + 0.05, row + 0.07, f"{letter} {stored}", va="top", weight="bold")
-            _note(axes, column + 0.05, row + 0.94, f"z {fig.signed(z_mm)} mm", va="bottom")
+            pan.note(axes, column + 0.05, row + 0.07, f"{letter} {stored}", va="top", weight="bold")
+            pan.note(axes, column + 0.05, row + 0.94, f"z {fig.signed(z_mm)} mm", va="bottom")
         axes.imshow(
             board, cmap="gray", vmin=0, vmax=255, interpolation="none", extent=(0, columns, rows, 0), aspect="auto",
             gid=fig.SMOOTH,
@@ -197,20 +198,10 @@ def _layout(size_mm: NDArray[np.float64], *, brain: bool) -> tuple[bool, float, 
 def _ends(axes: "Axes", ends: str, width_mm: float, height_mm: float) -> None:
     """Orientation letters at the four sides."""
     pad = 0.018 * height_mm
-    _note(axes, pad, height_mm / 2, ends[0], va="center", weight="bold")
-    _note(axes, width_mm - pad, height_mm / 2, ends[1], va="center", ha="right", weight="bold")
-    _note(axes, width_mm / 2, pad, "S", va="top", ha="center", weight="bold")
-    _note(axes, width_mm / 2, height_mm - pad, "I", va="bottom", ha="center", weight="bold")
-
-
-def _z_axis(axes: "Axes", view: sec.View, centres: NDArray[np.float64], n_superior: int) -> None:
-    """Ticks at round heights of the centre line."""
-    z_mm = np.array([view.world_mm((*centres[s], s))[2] for s in range(n_superior)])
-    step = 20.0 if np.ptp(z_mm) > 60 else 10.0
-    rounds = np.arange(np.ceil(z_mm[0] / step) * step, z_mm[-1] + 1e-6, step)
-    index = np.interp(rounds, z_mm, np.arange(n_superior))
-    axes.set_yticks((n_superior - 0.5 - index) * view.spacing_mm[2], [fig.signed(float(z), plus=False) for z in rounds])
-    axes.set_ylabel("z (mm)")
+    pan.note(axes, pad, height_mm / 2, ends[0], va="center", weight="bold")
+    pan.note(axes, width_mm - pad, height_mm / 2, ends[1], va="center", ha="right", weight="bold")
+    pan.note(axes, width_mm / 2, pad, "S", va="top", ha="center", weight="bold")
+    pan.note(axes, width_mm / 2, height_mm - pad, "I", va="bottom", ha="center", weight="bold")
 
 
 def _brain_levels(mask: Mask, count: int) -> list[int]:
@@ -232,9 +223,9 @@ def _brain_axial(axes: "Axes", view: sec.View, volume: Volume, masks: dict[str, 
     axes.set(xlim=(0, 1), ylim=(1, 0))
     axes.axis("off")
     z_mm = view.world_mm((*middle, superior))[2]
-    _note(axes, 0.04, 0.96, f"z {fig.signed(z_mm)} mm", va="bottom")
+    pan.note(axes, 0.04, 0.96, f"z {fig.signed(z_mm)} mm", va="bottom")
     for letter, x, y in (("L", 0.04, 0.5), ("R", 0.96, 0.5), ("A", 0.5, 0.06), ("P", 0.5, 0.95)):
-        _note(axes, x, y, letter, va="center", ha="center", weight="bold")
+        pan.note(axes, x, y, letter, va="center", ha="center", weight="bold")
 
 
 def _tile_outlines(
@@ -250,12 +241,7 @@ def _tile_outlines(
 def _tile_legend(axes: "Axes", tile_mm: float) -> None:
     """Letters and a 10 mm bar on the first tile."""
     for letter, x, y in (("L", 0.06, 0.5), ("R", 0.92, 0.5), ("A", 0.5, 0.06), ("P", 0.5, 0.93)):
-        _note(axes, x, y, letter, va="center", ha="center", weight="bold")
+        pan.note(axes, x, y, letter, va="center", ha="center", weight="bold")
     length = 10.0 / tile_mm
     axes.plot([0.93 - length, 0.93], [0.93, 0.93], color="white", linewidth=1.6, solid_capstyle="butt")
-    _note(axes, 0.93 - length / 2, 0.905, "10 mm", va="bottom", ha="center", size=6.5)
-
-
-def _note(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
-    """White text that stays readable on bright tissue."""
-    axes.text(x, y, text, gid=fig.HALO, **({"color": "white", "size": 7.0} | style))
+    pan.note(axes, 0.93 - length / 2, 0.905, "10 mm", va="bottom", ha="center", size=6.5)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.quality.field_metrics import JACOBIAN_FLOOR
 from cospine.quality.figure import signed
 from cospine.quality.metrics import RegionTsnr, cord_framewise_displacement
 from cospine.quality.report import Level, Number, Verdict
@@ -21,6 +22,12 @@ LOW_TSNR = {"brain": 30.0, "cord": 6.0}
 
 LARGE_CORD_RMS_MM = 0.6
 """RMS cord shift from which cord motion is called large, mm."""
+
+AGREEING_SLOPE = (0.8, 1.2)
+"""Slope of the pair's field against the phase difference's within which the two agree."""
+
+AGREEING_HZ = 6.0
+"""RMS difference of those fields, shim removed, up to which they agree, Hz."""
 
 
 def run_verdicts(
@@ -80,6 +87,120 @@ def run_numbers(
         if old.voxels and new.voxels:
             numbers.append(Number(f"tSNR {old.name}, median", f"{new.median:.1f}", before=f"{old.median:.1f}", region=region))
     return tuple(numbers)
+
+
+def field_verdicts(
+    source: str | None,
+    *,
+    reason: str = "",
+    asked_for: bool = False,
+    cord_mm: float | None = None,
+    brain_mm: float | None = None,
+    similarity: tuple[float, float] | None = None,
+    failed_checks: Sequence[str] = (),
+    cutoff_z_mm: float | None = None,
+    jacobian_min: float | None = None,
+    agreement: tuple[float, float] | None = None,
+) -> tuple[Verdict, ...]:
+    """Verdict lines on the correction of distortion.
+
+    Parameters
+    ----------
+    source : str or None
+        What the field comes from, in words for people ("the pair of opposite phase encoding"); None where distortion was
+        not corrected.
+    reason : str
+        Why there is no field, or why this one was chosen; a sentence or a clause without a full stop.
+    asked_for : bool
+        Whether the user asked that nothing be corrected.
+    cord_mm, brain_mm : float, optional
+        Mean size of the displacement that was corrected, mm.
+    similarity : (before, after), optional
+        Normalised cross-correlation of the pair, or of the reference with an undistorted image.
+    failed_checks : sequence of str
+        What failed when the field map was verified against its run, one sentence each.
+    cutoff_z_mm : float, optional
+        Height of the first slice, going down, that cannot be mended, RAS mm.
+    jacobian_min : float, optional
+        Smallest Jacobian in brain and cord above the cut-off; 1 is no stretch, not above zero means that the image folds.
+    agreement : (slope, rms_hz), optional
+        Pair against phase difference (`cospine.quality.field_metrics.FieldAgreement`).
+    """
+    if source is None:
+        why = f": {reason.rstrip('.')}" if reason else ""
+        return (
+            Verdict(
+                "look" if asked_for else "bad",
+                f"NOT corrected for distortion{why}. Brain and cord are where the distorted EPI shows them, in the "
+                "neck typically 2 to 4 mm off; do not bring this run to an anatomical space.",
+            ),
+        )
+    lines = [_corrected(source, reason, cord_mm, brain_mm, similarity)]
+    if jacobian_min is not None and jacobian_min < JACOBIAN_FLOOR:
+        folds = jacobian_min <= 0
+        words = "The field folds the image" if folds else "The field stretches the image very far"
+        text = f"{words}: smallest Jacobian {jacobian_min:.2f} in brain or cord."
+        lines.append(Verdict("bad" if folds else "look", text.replace("-", "−")))
+    lines.extend(Verdict("look", f"Field map: {check.rstrip('.')}.") for check in failed_checks)
+    if agreement is not None:
+        lines.append(_agreement(*agreement))
+    if cutoff_z_mm is not None:
+        lines.append(
+            Verdict(
+                "look",
+                f"From z {signed(cutoff_z_mm)} mm down the cord is displaced too far to be mended; leave those slices out.",
+            )
+        )
+    return tuple(lines)
+
+
+def field_numbers(
+    *,
+    cord_mm: float | None = None,
+    cord_after_mm: float | None = None,
+    brain_mm: float | None = None,
+    similarity: tuple[float, float] | None = None,
+) -> tuple[Number, ...]:
+    """Headline numbers of the correction of distortion; `cord_after_mm` is what remains by an independent estimate, mm.
+
+    The other parameters are those of `field_verdicts`.
+    """
+    numbers = []
+    if brain_mm is not None:
+        numbers.append(Number("Brain, displacement corrected, mean", f"{brain_mm:.1f}", "mm", region="brain"))
+    if cord_mm is not None and cord_after_mm is not None:
+        numbers.append(Number("Cord, displacement, mean", f"{cord_after_mm:.1f}", "mm", before=f"{cord_mm:.1f}", region="cord"))
+    elif cord_mm is not None:
+        numbers.append(Number("Cord, displacement corrected, mean", f"{cord_mm:.1f}", "mm", region="cord"))
+    if similarity is not None:
+        numbers.append(Number("Likeness of the pair, NCC", f"{similarity[1]:.2f}", before=f"{similarity[0]:.2f}"))
+    return tuple(numbers)
+
+
+def _corrected(
+    source: str, reason: str, cord_mm: float | None, brain_mm: float | None, similarity: tuple[float, float] | None
+) -> Verdict:
+    sizes = [f"{size:.1f} mm in the {name}" for name, size in (("cord", cord_mm), ("brain", brain_mm)) if size is not None]
+    text = f"Corrected for distortion with a field from {source}"
+    if sizes:
+        text += f": tissue was displaced by {' and '.join(sizes)} on average"
+    level: Level = "good"
+    if similarity is not None:
+        text += f"; likeness of the images (NCC) {similarity[0]:.2f} before, {similarity[1]:.2f} after"
+        if not similarity[1] > similarity[0]:
+            level = "bad"
+            text += ", which is no better: the field or its sign may be wrong"
+    return Verdict(level, f"{text}." + (f" {reason.rstrip('.')}." if reason else ""))
+
+
+def _agreement(slope: float, rms_hz: float) -> Verdict:
+    text = f"The pair's field against that of the phase difference: slope {slope:.2f}, RMS difference {rms_hz:.1f} Hz"
+    low, high = AGREEING_SLOPE
+    if not slope > 0:
+        return Verdict("bad", f"{text}: they disagree in sign; one of them, or a phase-encoding direction, is wrong.")
+    if not low <= slope <= high or rms_hz > AGREEING_HZ:
+        return Verdict("look", f"{text}: they disagree; look at the map of their difference.")
+    return Verdict("good", f"{text}: two measurements that know nothing of each other agree.")
 
 
 def _head(fd_mm: NDArray[np.float64], threshold_mm: float) -> Verdict:
