@@ -95,7 +95,9 @@ def _filter_slices(c: NDArray) -> None:
         _filter_block(c[:, j])
 
 
-def coefficients(volume: NDArray, out: NDArray | None = None, *, in_plane: bool = False) -> NDArray[np.float32]:
+def coefficients(
+    volume: NDArray, out: NDArray | None = None, *, in_plane: bool = False, along_y: bool = False
+) -> NDArray[np.float32]:
     """Cubic B-spline coefficients of a volume.
 
     Parameters
@@ -106,6 +108,8 @@ def coefficients(volume: NDArray, out: NDArray | None = None, *, in_plane: bool 
         Where to put them.
     in_plane : bool
         Filter each slice on its own, along x and y only.
+    along_y : bool
+        Filter along y alone, for a spline that is evaluated at whole x and z.
 
     Returns
     -------
@@ -115,9 +119,10 @@ def coefficients(volume: NDArray, out: NDArray | None = None, *, in_plane: bool 
     if out is None:
         out = np.empty(volume.shape, dtype=np.float32)
     out[...] = volume
-    _filter_rows(out)
+    if not along_y:
+        _filter_rows(out)
     _filter_columns(out)
-    if not in_plane:
+    if not (in_plane or along_y):
         _filter_slices(out)
     return out
 
@@ -141,8 +146,10 @@ def slopes(f):
 
 
 @njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
-def sample_affine(c: NDArray, matrices: NDArray, low: float, high: float, out: NDArray) -> None:
-    """Evaluate a spline on a lattice mapped by one affine a slice, clipped to a range.
+def sample_affine(
+    c: NDArray, matrices: NDArray, shift: NDArray, axis: int, factor: NDArray, low: float, high: float, out: NDArray
+) -> None:
+    """Evaluate a spline on a lattice mapped by one affine a slice and shifted along one axis, clipped to a range.
 
     Parameters
     ----------
@@ -150,12 +157,20 @@ def sample_affine(c: NDArray, matrices: NDArray, low: float, high: float, out: N
         Coefficients of the input.
     matrices : ndarray (slices, 3, 4), float64
         For each output slice, output voxel (x, y, z) to input voxel (x, y, z).
+    shift : ndarray (slices, rows, columns), float32, or of size 0 for none
+        Added to the mapped position, in input voxels along `axis`.
+    axis : int
+        Input axis of the shift: 0 is x, 1 is y, 2 is z.
+    factor : ndarray (slices, rows, columns), float32, or of size 0 for none
+        What each value is multiplied by.
     low, high : float
-        Range the result is clipped to; cubic splines overshoot at edges.
+        Range the value is clipped to before it is multiplied; cubic splines overshoot at edges.
     out : ndarray (slices, rows, columns), float32
         Result. Points more than one voxel outside the input become 0.
     """
     nz, ny, nx = c.shape
+    shifted = shift.size > 0
+    scaled = factor.size > 0
     lo = np.float32(low)
     hi = np.float32(high)
     for k in prange(out.shape[0]):
@@ -171,6 +186,13 @@ def sample_affine(c: NDArray, matrices: NDArray, low: float, high: float, out: N
                 x = x0 + m[0, 0] * i
                 y = y0 + m[1, 0] * i
                 z = z0 + m[2, 0] * i
+                if shifted:
+                    if axis == 0:
+                        x += shift[k, j, i]
+                    elif axis == 1:
+                        y += shift[k, j, i]
+                    else:
+                        z += shift[k, j, i]
                 if x < -1 or x > nx or y < -1 or y > ny or z < -1 or z > nz:
                     out[k, j, i] = 0
                     continue
@@ -204,7 +226,10 @@ def sample_affine(c: NDArray, matrices: NDArray, low: float, high: float, out: N
                                 w0 * row[index_x[0]] + w1 * row[index_x[1]] + w2 * row[index_x[2]] + w3 * row[index_x[3]]
                             )
                         total += u[a] * plane
-                out[k, j, i] = min(max(total, lo), hi)
+                value = min(max(total, lo), hi)
+                if scaled:
+                    value *= factor[k, j, i]
+                out[k, j, i] = value
 
 
 @njit(cache=True, inline="always", fastmath={"contract", "reassoc", "nsz"})

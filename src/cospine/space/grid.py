@@ -69,6 +69,10 @@ class Grid:
                 return axis, 1 if code == direction else -1
         raise ValueError(f"no axis of {self.axis_codes} runs along {direction}")
 
+    def matches(self, other: "Grid", tolerance_mm: float = 0.01) -> bool:
+        """Whether another grid has the same voxels in the same places."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=tolerance_mm))
+
     def to_ras(self, index: NDArray) -> NDArray[np.float64]:
         """Voxel indices (..., 3) to RAS mm (..., 3)."""
         return np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]

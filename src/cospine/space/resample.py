@@ -1,15 +1,42 @@
 """The one interpolation: all that is known of a volume's geometry composed, its values sampled once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospine.space.bspline import coefficients, sample_affine
 
+_NONE = np.empty((0, 0, 0), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A displacement along one stored axis that comes on top of all other geometry, and what it does to the signal.
+
+    Parameters
+    ----------
+    voxels : ndarray (x, y, z), float32
+        On the output grid, in input voxels along `axis`: where the signal of each output voxel is found, from where the other
+        geometry puts it. It stays along the stored axis however the head turns.
+    axis : int
+        0, 1 or 2.
+    factor : ndarray (x, y, z), float32, optional
+        What the value found is multiplied by (the Jacobian of a distortion).
+    """
+
+    voxels: NDArray[np.float32] = field(repr=False)
+    axis: int
+    factor: NDArray[np.float32] | None = field(repr=False, default=None)
+
 
 def resample_volume(
-    volume: NDArray, matrices: NDArray, shape: Sequence[int] | None = None, out: NDArray | None = None
+    volume: NDArray,
+    matrices: NDArray,
+    shape: Sequence[int] | None = None,
+    out: NDArray | None = None,
+    shift: Shift | None = None,
 ) -> NDArray[np.float32]:
     """Sample a volume once with a cubic B-spline.
 
@@ -23,11 +50,13 @@ def resample_volume(
         Shape of the output (x, y, z); the input's by default.
     out : ndarray (x, y, z), float32, optional
         Fortran-ordered array to write into.
+    shift : Shift, optional
+        Distortion, on the output grid.
 
     Returns
     -------
     ndarray (x, y, z), float32, Fortran order
-        Values clipped to the range of the input; 0 more than one voxel outside of it.
+        Values clipped to the range of the input (before `shift.factor`); 0 more than one voxel outside of it.
 
     Raises
     ------
@@ -44,7 +73,11 @@ def resample_volume(
     if len(matrices) != slices:
         raise ValueError(f"{len(matrices)} matrices for {slices} slices: give one, or one for each output slice")
     low, high = float(source.min()), float(source.max())
-    sample_affine(coefficients(source), np.ascontiguousarray(matrices[:, :3]), low, high, out.T)
+    along, factor, axis = _NONE, _NONE, 0
+    if shift is not None:
+        along, axis = np.ascontiguousarray(shift.voxels.T, dtype=np.float32), shift.axis
+        factor = _NONE if shift.factor is None else np.ascontiguousarray(shift.factor.T, dtype=np.float32)
+    sample_affine(coefficients(source), np.ascontiguousarray(matrices[:, :3]), along, axis, factor, low, high, out.T)
     return out
 
 
@@ -80,7 +113,9 @@ def aligned_moments(series: NDArray, matrices: NDArray, chosen: NDArray) -> tupl
     return mean, squares / max(len(chosen) - 1, 1)
 
 
-def resample_series(series: NDArray, matrices: NDArray, out: NDArray | None = None) -> NDArray[np.float32]:
+def resample_series(
+    series: NDArray, matrices: NDArray, out: NDArray | None = None, shift: Shift | None = None
+) -> NDArray[np.float32]:
     """Sample every volume of a series once, each with its own matrices.
 
     Parameters
@@ -91,6 +126,8 @@ def resample_series(series: NDArray, matrices: NDArray, out: NDArray | None = No
         Output voxel to input voxel for each volume and output slice.
     out : ndarray (x, y, z, t), float32, Fortran order, optional
         Where to write; `series` itself is allowed, for each volume is read before it is written.
+    shift : Shift, optional
+        Distortion, the same for all volumes.
 
     Returns
     -------
@@ -101,5 +138,5 @@ def resample_series(series: NDArray, matrices: NDArray, out: NDArray | None = No
     if out is None:
         out = np.empty(series.shape, dtype=np.float32, order="F")
     for t in range(series.shape[3]):
-        resample_volume(series[..., t], matrices[t], out=out[..., t])
+        resample_volume(series[..., t], matrices[t], out=out[..., t], shift=shift)
     return out

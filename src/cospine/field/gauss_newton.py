@@ -1,0 +1,258 @@
+"""Gauss-Newton for the displacement between two images at one resolution, and for the motion between them.
+
+Levenberg's damping and a line search keep each step from growing worse; the linear system of a step is solved by conjugate
+gradients whose preconditioner solves every line along the phase-encoding axis exactly.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cospine.field import kernels
+from cospine.space.bspline import coefficients
+from cospine.space.transform import rigid_matrix
+
+_NOISE = 0.05  # residual that is expected, relative to the local signal
+_FLOOR = 0.08  # of the brightest signal: below it an image says little
+_LOCAL_MM = 12.0  # reach (FWHM) of the local mean that residuals are relative to
+_SLOPE_HZ_PER_MM = 2.0  # spread of the field's gradient that is expected
+_OUTLIER = 3.0  # residuals beyond so many expected ones lose weight (Cauchy)
+_STEEP, _STIFFENING = 0.6, 2e3  # beyond this slope the Jacobian nears its limits, and every more costs
+_TRUSTED_AFTER = 2  # steps of a level: before them nothing is called an outlier, and the pose stays
+_CG_TOLERANCE = 0.03
+_BLOCK_MM = 15.0  # in which a change of the displacement is taken as constant while the pose is improved
+_SMOOTH = 1.0  # voxels (SD)
+_STEP_MM = 0.5  # at most so much of a voxel a step of the pose
+
+
+@dataclass(frozen=True)
+class Level:
+    """Both images at one resolution, in canonical axes (s, p, r): p the first one's phase-encoding axis.
+
+    Parameters
+    ----------
+    images : tuple of ndarray (s, p, r), float32
+        On one scale.
+    affines : tuple of ndarray (4, 4)
+        Index (s, p, r) of each to RAS mm.
+    share : ndarray (s, p, r)
+        How much of the motion a voxel follows.
+    q : tuple of float
+        Displacement of each image, in its own voxels along its own p, for u = 1.
+    turned : float
+        Voxels of the first image along the axis that the second one is encoded along, for one of the second's.
+    crossed : bool
+        Whether the second image is encoded along r of the first.
+    voxels_per_hz : float
+        Of u.
+    edge : float
+        Share of an edge that no shift explains, see `kernels.weigh`.
+    """
+
+    images: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
+    affines: tuple[NDArray[np.float64], NDArray[np.float64]] = field(repr=False)
+    share: NDArray[np.float32] = field(repr=False)
+    q: tuple[float, float]
+    turned: float
+    crossed: bool
+    voxels_per_hz: float
+    edge: float
+
+    @property
+    def voxel_mm(self) -> NDArray[np.float64]:
+        """Of the first image, (3,)."""
+        return np.sqrt((self.affines[0][:3, :3] ** 2).sum(axis=0))
+
+    @property
+    def modulation(self) -> tuple[float, float]:
+        """What a unit of slope of u means for the Jacobian of each image."""
+        return self.q[0], self.q[1] * self.turned
+
+
+class Unwarper:
+    """Both images of a level as splines, to be unwarped with any displacement and pose."""
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        self._first = coefficients(level.images[0], along_y=True)
+        self._second = coefficients(level.images[1])
+        self._into = np.linalg.inv(level.affines[1])
+
+    def __call__(self, u: NDArray, pose: NDArray, pivot: NDArray, *, across: bool = False) -> tuple[NDArray[np.float32], ...]:
+        """Values and slopes of both, (value1, slope1, value2, slope2, across); not modulated."""
+        level = self._level
+        value1, slope1, value2, slope2 = (np.empty_like(u) for _ in range(4))
+        gradient = np.empty((2, *u.shape) if across else (0, 0, 0, 0), np.float32)
+        kernels.unwarp_still(self._first, u, np.float32(level.q[0]), value1, slope1)
+        base = (self._into @ level.affines[0])[:3].astype(np.float32)
+        turn = (self._into @ (rigid_matrix(pose, pivot) - np.eye(4)) @ level.affines[0])[:3].astype(np.float32)
+        kernels.unwarp_moved(self._second, u, np.float32(level.q[1]), base, turn, level.share, value2, slope2, gradient)
+        return value1, slope1, value2, slope2, gradient
+
+    def corrected(self, u: NDArray, pose: NDArray, pivot: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Both images unwarped and modulated."""
+        value1, _, value2, _, _ = self(u, pose, pivot)
+        slope = np.gradient(u, axis=1)
+        other = np.gradient(u, axis=2) if self._level.crossed else slope
+        one, two = (np.float32(m) for m in self._level.modulation)
+        return value1 * (1 + one * slope), value2 * (1 + two * other)
+
+
+def improve(
+    level: Level, u: NDArray[np.float32], pose: NDArray, pivot: NDArray, steps: int, cg_steps: int, *, moving: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Improve displacement and pose at one resolution.
+
+    Parameters
+    ----------
+    level : Level
+        Images.
+    u : ndarray (s, p, r), float32
+        Displacement in voxels to start from; smoothness is asked of what is added to it, so that the coarse levels' large and
+        smooth parts are not shrunk again and again (iterated Tikhonov regularisation).
+    pose : ndarray (6,)
+        Motion parameters between the images (`space.transform.rigid_matrix` about `pivot`).
+    pivot : ndarray (3,)
+        RAS mm.
+    steps, cg_steps : int
+        Gauss-Newton steps, and at most so many of conjugate gradients for each.
+    moving : bool
+        Whether the pose is improved.
+    """
+    shape = u.shape
+    unwarp = Unwarper(level)
+    residual, mean, a, c, w, stiff, first, curved = (np.empty(shape, np.float32) for _ in range(8))
+    e = np.empty(shape if level.crossed else (0, 0, 0), np.float32)
+    alpha = (1 / (_SLOPE_HZ_PER_MM * level.voxels_per_hz * level.voxel_mm) ** 2).astype(np.float32)
+    (q1, q2), m2 = (np.float32(q) for q in level.q), np.float32(level.modulation[1])
+    reach2 = np.float32(0) if level.crossed else m2
+    steepest = np.float32(_STEEP / max(1.0, abs(float(m2))))
+    start = u
+
+    def evaluate(u: NDArray, pose: NDArray, *, across: bool) -> NDArray[np.float32]:
+        value1, slope1, value2, slope2, gradient = unwarp(u, pose, pivot, across=across)
+        kernels.linearise(u, q1, value1, slope1, q2, m2, value2, slope2, residual, mean, a, c, e)
+        return gradient
+
+    def cost(u: NDArray) -> float:
+        data = 0.5 * float(np.vdot(w * residual, residual))
+        bent = kernels.roughness(u - start, alpha, stiff)
+        return data + bent + kernels.steepness(u, np.float32(_STIFFENING), steepest, first, curved)
+
+    damping = 1.0
+    local = np.empty(0)
+    gradient = evaluate(u, pose, across=False)
+    for step in range(steps):
+        if step in (0, 3):  # the local mean hardly changes
+            local = ndimage.gaussian_filter(np.maximum(mean, 0), _LOCAL_MM / 2.355 / level.voxel_mm, mode="nearest")
+        kernels.weigh(local, a, u, q1, reach2, np.float32(_NOISE), np.float32(_FLOOR), np.float32(level.edge), w)
+        if step >= _TRUSTED_AFTER:
+            w /= 1 + w * residual * residual / np.float32(_OUTLIER**2)
+        turning = moving and step >= _TRUSTED_AFTER
+        if turning:
+            gradient = evaluate(u, pose, across=True)
+            turned = _turned(level, residual, gradient, a, w, pose, pivot)
+            u = _taken_up(level, u, pose, turned, pivot)
+            pose = turned
+            evaluate(u, pose, across=False)
+        kernels.stiffness(u, alpha, stiff)
+        before = cost(u)
+        right = np.empty(shape, np.float32)
+        scratch = (np.empty(shape, np.float32), np.empty_like(e))
+        kernels.gradient(u - start, w * residual, a, c, e, first, alpha, stiff, *scratch, right)
+        np.negative(right, out=right)
+        delta = _solved(a, c, e, w, curved, alpha, stiff, np.float32(damping), right, cg_steps)
+        size = 1.0
+        while True:
+            trial = u + np.float32(size) * delta
+            evaluate(trial, pose, across=False)
+            if cost(trial) < before or size < 0.1:
+                break
+            size /= 2
+        damping = max(damping / 4, 0.01) if size == 1.0 else damping * 4
+        u = trial
+    return u, pose
+
+
+def _solved(
+    a: NDArray, c: NDArray, e: NDArray, w: NDArray, curved: NDArray, alpha: NDArray, stiff: NDArray, damping: np.float32,
+    right: NDArray, most: int,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Solution of the normal equations by preconditioned conjugate gradients (Hestenes & Stiefel 1952)."""
+    diagonal, one, two, z, times, along = (np.empty(right.shape, np.float32) for _ in range(6))
+    beside = np.empty_like(e)
+    kernels.factorise(a, c, e, w, curved, alpha, stiff, damping, diagonal, one, two)
+    x = np.zeros_like(right)
+    rest = right.copy()
+    kernels.solve_lines(diagonal, one, two, rest, z)
+    direction = z.copy()
+    energy = np.vdot(rest, z)
+    enough = _CG_TOLERANCE**2 * np.vdot(rest, rest)
+    for _ in range(most):
+        kernels.normal_times(direction, a, c, e, w, curved, alpha, stiff, damping, along, beside, times)
+        curvature = np.vdot(direction, times)
+        if curvature <= 0:  # nothing left to gain in single precision
+            break
+        x += energy / curvature * direction
+        rest -= energy / curvature * times
+        if np.vdot(rest, rest) <= enough:
+            break
+        kernels.solve_lines(diagonal, one, two, rest, z)
+        newer = np.vdot(rest, z)
+        direction *= newer / energy
+        direction += z
+        energy = newer
+    return x
+
+
+def _turned(
+    level: Level, residual: NDArray, gradient: NDArray, a: NDArray, w: NDArray, pose: NDArray, pivot: NDArray
+) -> NDArray[np.float64]:
+    """The pose after one step, from the difference of the images across the phase-encoding axis.
+
+    What a motion does along p the field takes up (`_taken_up`); a translation along p is not in the step at all. What a change of
+    the displacement explains as well, constant in each block, is taken out first (variable projection, Golub & Pereyra 1973,
+    SIAM J Numer Anal 10:413-432): with the displacement held fixed, pose and field would only creep to where they agree.
+    """
+    every = tuple(slice(None, None, max(1, n // at_most)) for n, at_most in zip(residual.shape, (70, 48, 48), strict=True))
+    index = np.stack(np.meshgrid(*(np.arange(n)[part] for n, part in zip(residual.shape, every, strict=True)), indexing="ij"), -1)
+    index = index.reshape(-1, 3)
+    points = index @ level.affines[0][:3, :3].T + level.affines[0][:3, 3]
+    matrix = rigid_matrix(pose, pivot)
+    arm = points @ matrix[:3, :3].T + matrix[:3, 3] - pivot
+    into = np.linalg.inv(level.affines[1])[:3, :3]
+    smooth = [ndimage.gaussian_filter(x, _SMOOTH, mode="nearest")[every].ravel() for x in (residual, a, *gradient)]
+    by_ras = smooth[2][:, None] * into[0] + smooth[3][:, None] * into[2]
+    columns = np.concatenate([by_ras, np.cross(arm, by_ras)], axis=1) * level.share[every].ravel()[:, None]
+    along = into[1] / np.linalg.norm(into[1])
+    basis = np.zeros((6, 5))
+    basis[:3, :2] = np.linalg.svd(along[None])[2][1:].T
+    basis[3:, 2:] = np.eye(3)
+    weight = np.sqrt(w[every].ravel())[:, None]
+    block = np.ravel_multi_index(
+        tuple((index // np.maximum(np.round(_BLOCK_MM / level.voxel_mm), 1).astype(int)).T), residual.shape
+    )
+    shifted = smooth[1][:, None] * weight
+    explained = np.concatenate([columns @ basis, smooth[0][:, None]], axis=1) * weight
+    energy = np.bincount(block, shifted[:, 0] ** 2) + 1e-9
+    for column in explained.T:
+        column -= (np.bincount(block, shifted[:, 0] * column) / energy)[block] * shifted[:, 0]
+    columns, rest = explained[:, :-1], explained[:, -1]
+    normal = columns.T @ columns
+    size = np.sqrt(np.diag(normal)) + 1e-9
+    step = basis @ (np.linalg.solve(normal / np.outer(size, size) + 1e-3 * np.eye(5), columns.T @ rest / size) / size)
+    most = np.repeat([_STEP_MM, _STEP_MM / 60], 3) * level.voxel_mm.max()
+    return pose + np.clip(step, -most, most)
+
+
+def _taken_up(level: Level, u: NDArray, pose: NDArray, turned: NDArray, pivot: NDArray) -> NDArray[np.float32]:
+    """Displacement that leaves the images where they are along p after the pose has changed."""
+    if level.crossed:
+        return u
+    change = rigid_matrix(turned, pivot) - rigid_matrix(pose, pivot)
+    row = (np.linalg.inv(level.affines[1]) @ change @ level.affines[0])[1]
+    s, p, r = np.ogrid[tuple(slice(n) for n in u.shape)]
+    moved = row[0] * s + row[1] * p + row[2] * r + row[3]
+    return (u - level.share * moved / (level.q[1] - level.q[0] / level.turned)).astype(np.float32)
