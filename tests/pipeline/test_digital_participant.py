@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -11,11 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import scoring
+from scipy import ndimage
 
 from cospine.bids import load_bold, read_dataset
 from cospine.cli.main import main
 from cospine.phantom.simulate import simulate
+from cospine.pipeline.field_stage import Distortion, FieldSources, as_distorted, correct
 from cospine.pipeline.motion_stage import Given, Motion, find_masks, follow_motion
+from cospine.pipeline.settings import Settings
+from cospine.quality.field_metrics import field_agreement_figures
 from cospine.quality.metrics import tsnr
 from cospine.space.grid import Grid
 from cospine.space.io import read_itk_series
@@ -131,12 +136,133 @@ def test_raw_tsnr_is_the_plain_definition(raw: Path, done: Path) -> None:
 
 def test_masks_overlap_the_true_ones(raw: Path, done: Path) -> None:
     for mine, theirs, least in (
-        ("desc-brain_mask", "desc-brainapparent_mask", 0.90),
-        ("label-SC_mask", "label-SCapparent_mask", 0.5),
+        ("desc-brain_mask", "desc-brain_mask", 0.90),
+        ("label-SC_mask", "label-SC_mask", 0.5),
     ):
         a = nib.load(found(done, f"{mine}.nii.gz")).get_fdata() > 0
         b = nib.load(truth(raw, f"{theirs}.nii.gz")).get_fdata() > 0
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) > least, mine
+
+
+def corrected(raw: Path, settings: Settings = Settings(), sign: int = 1) -> tuple[Distortion, np.ndarray, Grid]:
+    """Distortion of the run, its mean, and its grid; `sign` -1 turns the run's phase encoding round."""
+    participant = read_dataset(raw, verify=False).participants[0]
+    run = participant.runs[0]
+    if sign < 0:
+        run = replace(run, phase_encoding="j-")
+    series, grid = load_bold(run), Grid(run.shape[:3], run.affine)
+    masks = find_masks(series.mean(axis=3, dtype=np.float32), grid, (), Given(), 2)
+    motion = follow_motion(series, grid, run.tr_s, np.array(run.slice_times_s), masks)
+    choice = FieldSources(participant, settings).choice_for(run)
+    found = correct(run, choice, motion, grid, jacobian=True)
+    assert found is not None
+    return found, motion.reference, grid
+
+
+def true(raw: Path, name: str) -> np.ndarray:
+    return np.asarray(nib.load(truth(raw, name)).dataobj, dtype=np.float64)
+
+
+@pytest.fixture(scope="module")
+def distortion(raw: Path) -> tuple[Distortion, np.ndarray, Grid]:
+    return corrected(raw)
+
+
+def test_field_of_the_run_is_the_true_one(raw: Path, distortion: tuple[Distortion, np.ndarray, Grid]) -> None:
+    field, brain, cord = (
+        true(raw, "fieldmap.nii.gz"),
+        true(raw, "desc-brain_mask.nii.gz") > 0,
+        true(raw, "label-SC_mask.nii.gz") > 0,
+    )
+    error = distortion[0].aligned.field_hz - field
+    neck = cord & (true(raw, "desc-vertebrae_dseg.nii.gz") <= 7)
+    mm_per_hz = 0.0406401 * 2
+    assert np.median(np.abs(error[brain])) < 0.3 * np.median(np.abs(field[brain]))
+    assert np.abs(error[neck]).mean() * mm_per_hz < 0.8
+    assert np.abs(error[neck]).mean() < 0.3 * np.abs(field[neck]).mean()
+
+
+def test_image_comes_home_and_a_wrong_sign_takes_it_away(raw: Path, distortion: tuple[Distortion, np.ndarray, Grid]) -> None:
+    home = true(raw, "desc-undistorted_boldref.nii.gz")
+    found, reference, _ = distortion
+    wrong, _, _ = corrected(raw, sign=-1)
+    for name in ("desc-brain_mask", "label-SC_mask"):
+        # around the region, where its edges are
+        mask = ndimage.binary_dilation(true(raw, f"{name}.nii.gz") > 0, iterations=3)
+        like = {
+            what: np.corrcoef(image[mask], home[mask])[0, 1]
+            for what, image in (
+                ("before", reference),
+                ("after", found.undistorted(reference, modulated=True)),
+                ("wrong", wrong.undistorted(reference, modulated=True)),
+            )
+        }
+        assert like["after"] > like["before"] > like["wrong"], (name, like)
+        assert like["after"] > 0.85, (name, like)
+
+
+def test_pair_and_phase_agree(distortion: tuple[Distortion, np.ndarray, Grid], raw: Path) -> None:
+    found, _, grid = distortion
+    assert found.other_hz is not None
+    brain = ndimage.binary_erosion(true(raw, "desc-brain_mask.nii.gz") > 0)
+    agreement = field_agreement_figures(found.aligned.field_hz, found.other_hz, brain, grid.affine)
+    assert agreement.rms_hz < 6
+    assert 0.8 < agreement.slope < 1.2
+
+
+def test_mask_of_the_corrected_image_is_found_in_the_distorted_one(
+    raw: Path, distortion: tuple[Distortion, np.ndarray, Grid]
+) -> None:
+    found, _, grid = distortion
+    run = read_dataset(raw, verify=False).runnable[0]
+    drawn, shown = (true(raw, f"{name}.nii.gz") > 0 for name in ("label-SC_mask", "label-SCapparent_mask"))
+    guess = as_distorted(drawn, found.choice, run, grid)
+
+    def dice(mask: np.ndarray) -> float:
+        return 2 * (mask & shown).sum() / (mask.sum() + shown.sum())
+
+    assert dice(guess) > dice(drawn) + 0.1
+    assert as_distorted(drawn, replace(found.choice, source=None), run, grid) is drawn
+
+
+def test_phase_difference_corrects_when_asked_for(raw: Path) -> None:
+    found, reference, _ = corrected(raw, Settings(field="phasediff"))
+    assert found.choice.source is not None
+    assert found.choice.source.kind == "phasediff"
+    assert any(check.name == "shim" and check.passed is False for check in found.choice.checks)
+    home = true(raw, "desc-undistorted_boldref.nii.gz")
+    mask = ndimage.binary_dilation(true(raw, "desc-brain_mask.nii.gz") > 0, iterations=3)
+    after = found.undistorted(reference, modulated=True)
+    assert np.corrcoef(after[mask], home[mask])[0, 1] > np.corrcoef(reference[mask], home[mask])[0, 1]
+
+
+def test_field_maps_are_written_for_others_to_use(done: Path) -> None:
+    folder = done / "sub-01" / "fmap"
+    names = {path.name for path in folder.glob("*_fieldmap.nii.gz")}
+    pair = "sub-01_fmapid-pepolarpain_desc-"
+    assert {f"{pair}preproc_fieldmap.nii.gz", f"{pair}epi_fieldmap.nii.gz", f"{pair}magnitude_fieldmap.nii.gz"} <= names
+    assert {"sub-01_fmapid-gre_desc-preproc_fieldmap.nii.gz", "sub-01_fmapid-gre_desc-magnitude_fieldmap.nii.gz"} <= names
+    about = json.loads((folder / f"{pair}preproc_fieldmap.json").read_text())
+    assert about["Units"] == "Hz"
+    assert about["B0FieldIdentifier"] == "pepolar_pain"
+    assert about["SmallestJacobian"] > 0.2
+    bold = json.loads(found(done, "desc-preproc_bold.json").read_text())
+    assert bold["DistortionCorrected"] is True
+    assert bold["JacobianModulated"] is True
+    assert bold["Fieldmap"] == f"bids::sub-01/fmap/{pair}preproc_fieldmap.nii.gz"
+
+
+def test_without_a_field_it_is_said_loudly(raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bare = tmp_path / "bids"
+    shutil.copytree(raw, bare, ignore=shutil.ignore_patterns("sourcedata", "fmap"))
+    out = tmp_path / "out"
+    assert main(["run", str(bare), str(out), "participant", "--dummy-scans", "0"]) == 0
+    assert "NOT corrected for distortion: no field map" in (out / "logs" / "sub-01.log").read_text()
+    assert "NOT corrected for distortion" in (out / "sub-01.html").read_text()
+    sidecar = json.loads((out / "sub-01" / "func" / f"{PREFIX}_desc-preproc_bold.json").read_text())
+    assert sidecar["DistortionCorrected"] is False
+    assert main(["run", str(bare), str(tmp_path / "asked"), "participant", "--field", "pepolar"]) == 1
+    assert "no pair of reversed phase encoding" in (tmp_path / "asked" / "logs" / "sub-01.log").read_text()
 
 
 def test_report_is_one_file_that_needs_nothing(done: Path) -> None:

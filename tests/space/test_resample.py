@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from cospine.space.bspline import coefficients, value_and_gradient, value_and_gradient_in_plane
-from cospine.space.resample import resample_series, resample_volume
+from cospine.space.resample import Shift, resample_series, resample_volume
 from cospine.space.transform import rigid_matrix
 
 
@@ -131,3 +132,22 @@ def test_wrong_number_of_matrices_is_refused() -> None:
         resample_volume(smooth_volume((5, 5, 5)), np.tile(np.eye(4), (3, 1, 1)))
     with pytest.raises(ValueError, match="volumes"):
         resample_series(np.zeros((5, 5, 5, 2), np.float32), np.tile(np.eye(4), (3, 5, 1, 1)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_shift_lies_along_its_stored_axis_on_top_of_the_matrix(axis: int) -> None:
+    rng = np.random.default_rng(3)
+    volume = ndimage.gaussian_filter(rng.normal(size=(14, 15, 12)), 1.2).astype(np.float32)
+    shift = ndimage.gaussian_filter(rng.normal(size=volume.shape), 3).astype(np.float32) * 20
+    factor = (1 + 0.1 * rng.random(volume.shape)).astype(np.float32)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", (0.05, -0.03, 0.08)).as_matrix()
+    matrix[:3, 3] = 0.3, -0.2, 0.1
+    index = np.indices(volume.shape).reshape(3, -1)
+    at = (matrix[:3, :3] @ index + matrix[:3, 3:]).reshape(3, *volume.shape)
+    at[axis] += shift
+    expected = ndimage.map_coordinates(volume, at, order=3, mode="mirror").clip(volume.min(), volume.max()) * factor
+    found = resample_volume(volume, matrix, shift=Shift(shift, axis, factor))
+    inside = np.all((at > -0.9) & (at < np.array(volume.shape)[:, None, None, None] - 0.1), axis=0)
+    assert inside.mean() > 0.6
+    np.testing.assert_allclose(found[inside], expected[inside], atol=2e-5)

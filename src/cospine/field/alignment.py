@@ -24,7 +24,7 @@ _ROUNDS = 4
 _SETTLED_MM = 0.05
 _NECK_ROUNDS = 2
 _NECK_PRIOR_MM = 1.5  # how far a slice may reasonably be from where head and trunk put it
-_NECK_STEP_MM = 0.3  # by how much neighbouring slices may differ, for each 4 mm
+_NECK_STEP_MM = 0.08  # by how much neighbouring slices may differ, for each 4 mm
 _SLICE_SD_MM = 0.15  # no slice is placed better
 
 

@@ -22,8 +22,7 @@ _OUTLIER = 3.0  # residuals beyond so many expected ones lose weight (Cauchy)
 _STEEP, _STIFFENING = 0.6, 2e3  # beyond this slope the Jacobian nears its limits, and every more costs
 _TRUSTED_AFTER = 2  # steps of a level: before them nothing is called an outlier, and the pose stays
 _CG_TOLERANCE = 0.03
-_BLOCK_MM = 15.0  # in which a change of the displacement is taken as constant while the pose is improved
-_SMOOTH = 1.0  # voxels (SD)
+_SMOOTH_VOXELS = 1.0  # SD, of the differences that the pose follows from
 _STEP_MM = 0.5  # at most so much of a voxel a step of the pose
 
 
@@ -153,7 +152,7 @@ def improve(
         turning = moving and step >= _TRUSTED_AFTER
         if turning:
             gradient = evaluate(u, pose, across=True)
-            turned = _turned(level, residual, gradient, a, w, pose, pivot)
+            turned = _turned(level, residual, gradient, w, pose, pivot)
             u = _taken_up(level, u, pose, turned, pivot)
             pose = turned
             evaluate(u, pose, across=False)
@@ -166,7 +165,7 @@ def improve(
         delta = _solved(a, c, e, w, curved, alpha, stiff, np.float32(damping), right, cg_steps)
         size = 1.0
         while True:
-            trial = u + np.float32(size) * delta
+            trial = np.asarray(u + np.float32(size) * delta, dtype=np.float32)
             evaluate(trial, pose, across=False)
             if cost(trial) < before or size < 0.1:
                 break
@@ -207,42 +206,33 @@ def _solved(
     return x
 
 
-def _turned(
-    level: Level, residual: NDArray, gradient: NDArray, a: NDArray, w: NDArray, pose: NDArray, pivot: NDArray
-) -> NDArray[np.float64]:
+def _turned(level: Level, residual: NDArray, gradient: NDArray, w: NDArray, pose: NDArray, pivot: NDArray) -> NDArray[np.float64]:
     """The pose after one step, from the difference of the images across the phase-encoding axis.
 
-    What a motion does along p the field takes up (`_taken_up`); a translation along p is not in the step at all. What a change of
-    the displacement explains as well, constant in each block, is taken out first (variable projection, Golub & Pereyra 1973,
-    SIAM J Numer Anal 10:413-432): with the displacement held fixed, pose and field would only creep to where they agree.
+    What a motion does along p the field takes up (`_taken_up`); a translation along p is not in the step at all. Nor is, of a
+    crossed pair, a turn in the plane of both axes, which the displacement explains almost as well. Differences are smoothed, or
+    the pose would drift to where interpolation hides most of the noise.
     """
     every = tuple(slice(None, None, max(1, n // at_most)) for n, at_most in zip(residual.shape, (70, 48, 48), strict=True))
     index = np.stack(np.meshgrid(*(np.arange(n)[part] for n, part in zip(residual.shape, every, strict=True)), indexing="ij"), -1)
-    index = index.reshape(-1, 3)
-    points = index @ level.affines[0][:3, :3].T + level.affines[0][:3, 3]
+    points = index.reshape(-1, 3) @ level.affines[0][:3, :3].T + level.affines[0][:3, 3]
     matrix = rigid_matrix(pose, pivot)
     arm = points @ matrix[:3, :3].T + matrix[:3, 3] - pivot
     into = np.linalg.inv(level.affines[1])[:3, :3]
-    smooth = [ndimage.gaussian_filter(x, _SMOOTH, mode="nearest")[every].ravel() for x in (residual, a, *gradient)]
-    by_ras = smooth[2][:, None] * into[0] + smooth[3][:, None] * into[2]
+    rest, *across = (ndimage.gaussian_filter(x, _SMOOTH_VOXELS, mode="nearest")[every].ravel() for x in (residual, *gradient))
+    by_ras = across[0][:, None] * into[0] + across[1][:, None] * into[2]
     columns = np.concatenate([by_ras, np.cross(arm, by_ras)], axis=1) * level.share[every].ravel()[:, None]
     along = into[1] / np.linalg.norm(into[1])
-    basis = np.zeros((6, 5))
+    axes = np.linalg.svd(np.cross(along, level.affines[0][:3, 1])[None])[2][1:].T if level.crossed else np.eye(3)
+    basis = np.zeros((6, 2 + axes.shape[1]))
     basis[:3, :2] = np.linalg.svd(along[None])[2][1:].T
-    basis[3:, 2:] = np.eye(3)
-    weight = np.sqrt(w[every].ravel())[:, None]
-    block = np.ravel_multi_index(
-        tuple((index // np.maximum(np.round(_BLOCK_MM / level.voxel_mm), 1).astype(int)).T), residual.shape
-    )
-    shifted = smooth[1][:, None] * weight
-    explained = np.concatenate([columns @ basis, smooth[0][:, None]], axis=1) * weight
-    energy = np.bincount(block, shifted[:, 0] ** 2) + 1e-9
-    for column in explained.T:
-        column -= (np.bincount(block, shifted[:, 0] * column) / energy)[block] * shifted[:, 0]
-    columns, rest = explained[:, :-1], explained[:, -1]
-    normal = columns.T @ columns
+    basis[3:, 2:] = axes
+    columns = columns @ basis
+    weight = w[every].ravel()
+    normal = columns.T @ (columns * weight[:, None])
     size = np.sqrt(np.diag(normal)) + 1e-9
-    step = basis @ (np.linalg.solve(normal / np.outer(size, size) + 1e-3 * np.eye(5), columns.T @ rest / size) / size)
+    right = columns.T @ (weight * rest) / size
+    step = basis @ (np.linalg.solve(normal / np.outer(size, size) + 1e-3 * np.eye(len(size)), right) / size)
     most = np.repeat([_STEP_MM, _STEP_MM / 60], 3) * level.voxel_mm.max()
     return pose + np.clip(step, -most, most)
 
@@ -255,4 +245,5 @@ def _taken_up(level: Level, u: NDArray, pose: NDArray, turned: NDArray, pivot: N
     row = (np.linalg.inv(level.affines[1]) @ change @ level.affines[0])[1]
     s, p, r = np.ogrid[tuple(slice(n) for n in u.shape)]
     moved = row[0] * s + row[1] * p + row[2] * r + row[3]
-    return (u - level.share * moved / (level.q[1] - level.q[0] / level.turned)).astype(np.float32)
+    taken = level.share * moved / (level.q[1] - level.q[0] / level.turned)
+    return np.asarray(u - taken, dtype=np.float32)

@@ -96,7 +96,7 @@ def unwarp_moved(coefs, u, q, base, turn, share, value, slope, across):
                 x0 = min(max(x0, _ZERO), np.float32(ns - 1))
                 x1 = min(max(x1, _ZERO), np.float32(n - 1))
                 x2 = min(max(x2, _ZERO), np.float32(nr - 1))
-                b0, b1, b2 = int(math.floor(x0)), int(math.floor(x1)), int(math.floor(x2))
+                b0, b1, b2 = math.floor(x0), math.floor(x1), math.floor(x2)
                 f0, f1, f2 = x0 - np.float32(b0), x1 - np.float32(b1), x2 - np.float32(b2)
                 w0, w1, w2 = weights(f0), weights(f1), weights(f2)
                 d1 = slopes(f1)
@@ -146,8 +146,8 @@ def unwarp_moved(coefs, u, q, base, turn, share, value, slope, across):
 def linearise(u, q1, value1, slope1, q2, m2, value2, slope2, residual, mean, a, c, e):
     """Difference of two unwarped, modulated images, their mean, and the derivative of the difference by u: a d + c D d + e E d.
 
-    ``m2`` is what a unit of slope of u means for the second image's modulation: q2, turned round where its grid is. With ``e`` not
-    of size 0 that image is encoded along r.
+    ``m2`` is what a unit of slope of u means for the second image's modulation: q2, turned round where its grid is. With ``e``
+    not of size 0 that image is encoded along r.
     """
     ns, n, nr = u.shape
     other = e.size > 0
@@ -295,7 +295,7 @@ def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
 
 @njit(cache=True, parallel=True, fastmath=_FAST)
 def steepness(u, strength, free, first, second):
-    """Half strength (|g| - free)^2 of steps g from voxel to voxel along p beyond `free`: derivatives by g, and the sum of its values."""
+    """Half strength (|g| - free)^2 of steps g from voxel to voxel along p beyond `free`: derivatives by g, and their sum."""
     ns, n, nr = u.shape
     sums = np.zeros(ns)
     for s in prange(ns):
@@ -429,3 +429,25 @@ def solve_lines(diagonal, first, second, right, out):
                 if y < n - 2:
                     value -= second[s, y, r] * out[s, y + 2, r]
                 out[s, y, r] = value
+
+
+@njit(cache=True, parallel=True, fastmath=_FAST)
+def limit_slopes(u, most, out):
+    """The mean of the largest function below u and the smallest above it whose steps along p are at most `most`.
+
+    Equal to u wherever no step nearby is larger (the Lipschitz envelopes of McShane 1934, Bull Am Math Soc 40:837-842).
+    """
+    ns, n, nr = u.shape
+    for s in prange(ns):
+        for r in range(nr):
+            low = np.empty(n, np.float32)
+            high = np.empty(n, np.float32)
+            low[0] = high[0] = u[s, 0, r]
+            for y in range(1, n):
+                low[y] = min(u[s, y, r], low[y - 1] + most)
+                high[y] = max(u[s, y, r], high[y - 1] - most)
+            for y in range(n - 2, -1, -1):
+                low[y] = min(low[y], low[y + 1] + most)
+                high[y] = max(high[y], high[y + 1] - most)
+            for y in range(n):
+                out[s, y, r] = _HALF * (low[y] + high[y])

@@ -1,9 +1,10 @@
 """The field from EPIs of opposite (or different) phase encoding.
 
 Each image is unwarped with the field and multiplied by its Jacobian; where the field is right the results agree (Andersson,
-Skare & Ashburner 2003, NeuroImage 20:870-888). The squared difference, relative to the local signal so that a faint cord counts as
-much as a bright brain, plus the squared gradient of the field is minimised from coarse to fine resolution (`gauss_newton`; Ruthotto
-et al. 2012, Phys Med Biol 57:5715-5731; Julian et al. 2024, arXiv:2403.10706), and the Jacobian of every image stays positive.
+Skare & Ashburner 2003, NeuroImage 20:870-888). The squared difference, relative to the local signal so that a faint cord counts
+as much as a bright brain, plus the squared gradient of the field is minimised from coarse to fine resolution (`gauss_newton`;
+Ruthotto et al. 2012, Phys Med Biol 57:5715-5731; Julian et al. 2024, arXiv:2403.10706), and the Jacobian of every image stays
+positive.
 
 Rigid motion between the images is estimated along, but for a translation along the phase-encoding axis: it cannot be told from a
 constant field and is taken to be none. A wrong guess moves everything unwarped with the field by the same distance, which the
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.errors import CoSpineError
+from cospine.field import kernels
 from cospine.field.encoding import Encoding
 from cospine.field.gauss_newton import Level, Unwarper, improve
 from cospine.register.rigid import register_rigid
@@ -52,6 +54,8 @@ class PairField:
         The same as stored, the second on the first's grid.
     poses : tuple of ndarray (4, 4)
         RAS mm of the first image to RAS mm of each, for tissue that follows the head.
+    share : ndarray (x, y, z), float32
+        How much of these poses each voxel follows.
     smallest_jacobian : float
         Over all voxels and both images.
     """
@@ -60,12 +64,13 @@ class PairField:
     corrected: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     distorted: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     poses: tuple[NDArray[np.float64], NDArray[np.float64]] = field(repr=False)
+    share: NDArray[np.float32] = field(repr=False)
     smallest_jacobian: float
 
     @property
     def reference(self) -> NDArray[np.float32]:
         """Mean of the corrected images."""
-        return np.mean(self.corrected, axis=0, dtype=np.float32)
+        return np.float32(0.5) * (self.corrected[0] + self.corrected[1])
 
 
 def estimate_field(
@@ -136,25 +141,24 @@ def estimate_field(
         u = np.zeros(finer.images[0].shape, np.float32) if u is None or level is None else _refined(u, level, finer)
         level = finer
         u, pose = improve(level, u, pose, pivot, steps, cg_steps, moving=spacing < _COARSEST_MOVING_MM)
-    assert u is not None and level is not None
-    u = _bounded(u, _LARGEST_SLOPE / max(map(abs, level.modulation)), 2 if crossed else None)
+    assert u is not None
+    assert level is not None
+    u = _bounded(u, _LARGEST_SLOPE / max(map(abs, level.modulation)), crossed)
     back = np.argsort(order1)
 
     def stored(image: NDArray) -> NDArray[np.float32]:
         return np.asfortranarray(image.transpose(back), dtype=np.float32)
 
     corrected = Unwarper(level).corrected(u, pose, pivot)
-    along = [
-        np.abs(np.gradient(u, axis=axis)).max() * abs(m)
-        for axis, m in zip((1, 2 if crossed else 1), level.modulation, strict=True)
-    ]
+    jacobians = (1 + m * np.gradient(u, axis=axis) for axis, m in zip((1, 2 if crossed else 1), level.modulation, strict=True))
     onto = grids[two].inverse @ grids[one].affine
     return PairField(
         stored(u / np.float32(readout)),
         (stored(corrected[0] * scale), stored(corrected[1] * scale)),
         (np.asarray(first, np.float32), second if grids[one].matches(grids[two]) else resample_volume(second, onto, first.shape)),
         (np.eye(4), rigid_matrix(pose, pivot)),
-        float(1 - max(along)),
+        stored(follows),
+        min(float(jacobian.min()) for jacobian in jacobians),
     )
 
 
@@ -171,9 +175,9 @@ def _check(images: Sequence[NDArray], encodings: Sequence[Encoding], grids: Sequ
             wrong.append(f"{name} is not one volume on its grid ({image.shape})")
         elif not np.isfinite(image).all():
             wrong.append(f"{name} holds values that are not finite")
-        elif image.max() <= 0 or image.min() == image.max():
+        elif image.min() == image.max() or np.percentile(image, 99) <= 0:
             wrong.append(f"{name} is blank")
-        if min(image.shape) < 2:
+        elif min(image.shape) < 2:
             wrong.append(f"{name} has a single slice or line ({image.shape})")
     corners = np.array(np.meshgrid(*[(0.1, 0.5, 0.9)] * 3)).reshape(3, -1).T
     for grid, name in zip(grids[1:], names[1:], strict=True):
@@ -238,7 +242,7 @@ def _mean_of(images: Sequence[NDArray], encodings: Sequence[Encoding], grids: Se
 def _check_alike(level: Level, names: tuple[str, str]) -> None:
     first = level.images[0]
     onto = np.linalg.inv(level.affines[1]) @ level.affines[0]
-    second = ndimage.affine_transform(level.images[1], onto[:3, :3], onto[:3, 3], first.shape, order=1)
+    second = ndimage.affine_transform(level.images[1], onto, output_shape=first.shape, order=1)
     blurred = [ndimage.gaussian_filter(image, 6.0 / level.voxel_mm) for image in (first, second)]
     alike = float(np.corrcoef(blurred[0].ravel(), blurred[1].ravel())[0, 1])
     if not alike > _LEAST_ALIKE:
@@ -323,21 +327,13 @@ def _refined(u: NDArray, coarse: Level, fine: Level) -> NDArray[np.float32]:
     return np.ascontiguousarray(ndimage.map_coordinates(u, places, order=1, mode="nearest") / steps[1], dtype=np.float32)
 
 
-def _bounded(u: NDArray[np.float32], most: float, other_axis: int | None) -> NDArray[np.float32]:
-    """Displacement smoothed where its slope from voxel to voxel exceeds `most`, just as much as it takes."""
-    axes = (1,) if other_axis is None else (1, other_axis)
-    for _ in range(500):
-        steep = np.zeros(u.shape, dtype=bool)
-        for axis in axes:
-            beyond = np.abs(np.diff(u, axis=axis)) > most
-            pad = [(0, 0)] * 3
-            pad[axis] = (0, 1)
-            steep |= np.pad(beyond, pad) | np.pad(beyond, [(b, a) for a, b in pad])
-        if not steep.any():
-            break
-        near = ndimage.binary_dilation(steep, iterations=2)
-        smooth = u
-        for axis in axes:
-            smooth = ndimage.convolve1d(smooth, (0.25, 0.5, 0.25), axis=axis, mode="nearest")
-        u = np.where(near, smooth, u)
-    return u
+def _bounded(u: NDArray[np.float32], most: float, crossed: bool) -> NDArray[np.float32]:
+    """Displacement whose steps from voxel to voxel are nowhere larger than `most`, along r too where that is encoded."""
+    out = np.empty_like(u)
+    kernels.limit_slopes(u, np.float32(most), out)
+    if crossed:
+        turned = np.ascontiguousarray(out.transpose(0, 2, 1))
+        limited = np.empty_like(turned)
+        kernels.limit_slopes(turned, np.float32(most), limited)
+        out = np.ascontiguousarray(limited.transpose(0, 2, 1))
+    return out

@@ -11,6 +11,7 @@ part is then not the run's (`cospine.field.checks`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -318,7 +319,7 @@ def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     only these come out the same every time.
     """
     around = np.ones([3 if n > 1 else 1 for n in mask.shape], dtype=bool)
-    inner = ndimage.binary_erosion(mask, around)
+    inner = np.asarray(ndimage.binary_erosion(mask, around), dtype=bool)
     if not inner.any():
         raise CoSpineError("the signal is nowhere three voxels thick", remedy="Leave this field map out")
     return inner
@@ -332,7 +333,7 @@ def _grown(
     Parts of the mask without an inner voxel are left out of what is measured.
     """
     turn = np.float32(2 * np.pi)
-    size = [3 if n > 1 else 1 for n in mask.shape]
+    size: Any = [3 if n > 1 else 1 for n in mask.shape]
     known, out = inner.copy(), np.where(inner, phase, 0)
     while True:
         weight = ndimage.uniform_filter(known.astype(np.float32), size, mode="constant")

@@ -4,23 +4,35 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
 from cospine.errors import CoSpineError
+from cospine.pipeline.field_stage import FieldSources
 from cospine.pipeline.given import check_given
-from cospine.pipeline.process import RunResult, process_run
+from cospine.pipeline.process import RunResult, process_run, write_source
 from cospine.pipeline.progress import Event, Listener, silent
 from cospine.pipeline.reporting import RunSection, participant_page, run_section
 from cospine.pipeline.settings import Settings
+from cospine.pipeline.step import Step
 
 logger = logging.getLogger(__name__)
 
 _DISK = "check free space and permissions of the output folder, or choose another one"
 _LEAST_STEADY = 8  # volumes without the dummies that tSNR and a reference need
 # share of a run's time that each step takes, for the time left
-_SHARE = {"read": 0.10, "masks": 0.02, "motion": 0.36, "resample": 0.17, "quality": 0.06, "write": 0.14, "report": 0.15}
+_SHARE = {
+    "field": 0.08,
+    "read": 0.09,
+    "masks": 0.02,
+    "motion": 0.31,
+    "field to run": 0.06,
+    "resample": 0.15,
+    "quality": 0.05,
+    "write": 0.12,
+    "report": 0.12,
+}
 
 
 @dataclass(frozen=True)
@@ -120,11 +132,12 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
         failed: list[Failure] = []
         if not participant.runnable and not participant.findings:
             continue
+        sources, field_steps = FieldSources(participant, settings), dict[str, Step]()
         with _log_file(output_dir / "logs" / f"{participant.label}.log"):
             for run in participant.runnable:
                 part = size[id(run)] / total
                 try:
-                    sections.append(_one_run(run, participant, derivatives, settings, listen, done, part))
+                    sections.append(_one_run(run, participant, sources, field_steps, derivatives, settings, listen, done, part))
                 except Exception as error:
                     failed.append(_failure(participant.label, run.label, error))
                     listen(Event(participant.label, run.label, "", done + part, failed[-1].error))
@@ -148,6 +161,8 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
 def _one_run(
     run: Run,
     participant: Participant,
+    sources: FieldSources,
+    field_steps: dict[str, Step],
     derivatives: Derivatives,
     settings: Settings,
     listen: Listener,
@@ -165,7 +180,12 @@ def _one_run(
         logger.info("%s: %s", run.label, step)
         listen(Event(participant.label, run.label, step, done + part * passed))
 
-    result: RunResult = process_run(run, derivatives, settings, said)
+    result = process_run(run, derivatives, settings, sources, said)
+    for source in (result.choice.source, result.choice.other):
+        if source is not None:
+            if source.identifier not in field_steps:
+                field_steps[source.identifier] = write_source(derivatives, participant.label, source, settings)
+            result = replace(result, steps=(field_steps[source.identifier], *result.steps))
     said("report")
     section = run_section(result, participant)
     record = {
@@ -180,7 +200,10 @@ def _one_run(
 
 
 def _remove_stale(derivatives: Derivatives, run: Run, result: RunResult) -> None:
-    """Remove what an earlier execution wrote for this run and this one did not: it would pass for a result of these settings."""
+    """Remove what an earlier execution wrote for this run and this one did not: it would pass for a result of these settings.
+
+    Field maps stay: other runs may have been corrected with them.
+    """
     record = derivatives.root / "logs" / f"{run.prefix}_steps.json"
     if not record.is_file():
         return
@@ -188,7 +211,7 @@ def _remove_stale(derivatives: Derivatives, run: Run, result: RunResult) -> None
     for step in read_json(record).get("Steps", []):
         for name in step.get("outputs", []):
             path = derivatives.root / str(name).removeprefix("bids::")
-            if str(name).startswith("bids::") and path not in written and path.is_relative_to(derivatives.root / run.participant):
+            if str(name).startswith("bids::") and path not in written and path.parent.name == "func":
                 logger.info("%s: %s of an earlier execution removed", run.label, path.name)
                 path.unlink(missing_ok=True)
                 path.with_name(path.name.partition(".")[0] + ".json").unlink(missing_ok=True)

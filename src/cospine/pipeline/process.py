@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from cospine.bids import Derivatives, Run, load_bold
 from cospine.errors import CoSpineError
 from cospine.motion.brain import HeadMotion
+from cospine.pipeline.field_stage import Choice, Distortion, FieldSources, Source, as_distorted, correct
 from cospine.pipeline.given import given_files, load_given
-from cospine.pipeline.motion_stage import Motion, count_dummies, find_masks, follow_motion
+from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
@@ -21,21 +22,29 @@ from cospine.quality import metrics
 from cospine.quality.blur import interpolation_gain
 from cospine.space.grid import Grid
 from cospine.space.io import itk_series
-from cospine.space.resample import resample_series, spread_volumes
+from cospine.space.resample import Shift, resample_series, spread_volumes
 
 logger = logging.getLogger(__name__)
 
-VERSIONS = {"masks": "1", "motion": "1", "resample": "1", "quality": "1"}
+VERSIONS = {"masks": "1", "motion": "1", "field": "1", "resample": "2", "quality": "1"}
 _MASK_VOLUMES = 30
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What is known of a run when it has been processed; the report is drawn from it."""
+    """What is known of a run when it has been processed; the report is drawn from it.
+
+    `distortion` is None without a field, and `choice` says why; `brain` and `cord` are the masks in the space of the corrected
+    series.
+    """
 
     run: Run
     grid: Grid
     motion: Motion
+    choice: Choice
+    distortion: Distortion | None
+    brain: NDArray[np.bool_] = field(repr=False)
+    cord: NDArray[np.bool_] = field(repr=False)
     dummies: int
     displacement: NDArray[np.float64] | None = field(repr=False)
     cord_displacement: NDArray[np.float64] | None = field(repr=False)
@@ -52,9 +61,16 @@ class RunResult:
     given: dict[str, Path]
     steps: tuple[Step, ...] = ()
 
+    @property
+    def regions(self) -> dict[str, NDArray[np.bool_]]:
+        """Masks of the regions that are there, in the space of the corrected series."""
+        return {name: mask for name, mask in (("brain", self.brain), ("cord", self.cord)) if mask.any()}
 
-def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Callable[[str], None]) -> RunResult:
-    """Correct a run for motion and write all that belongs to it but the report.
+
+def process_run(
+    run: Run, derivatives: Derivatives, settings: Settings, sources: FieldSources, said: Callable[[str], None]
+) -> RunResult:
+    """Correct a run for motion and distortion and write all that belongs to it but the report.
 
     Parameters
     ----------
@@ -64,6 +80,8 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
         Where to write.
     settings : Settings
         Parameters.
+    sources : FieldSources
+        The participant's field maps.
     said : callable
         Called with the name of each step as it begins.
 
@@ -76,6 +94,9 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
     CoSpineError
         When the run cannot be processed: with what, where and remedy.
     """
+    choice = sources.choice_for(run, said)
+    if choice.source is None:
+        logger.warning("%s: NOT corrected for distortion: %s", run.label, choice.reason)
     said("read")
     series = load_bold(run)
     grid = Grid(series.shape[:3], run.affine)
@@ -87,9 +108,16 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
     said("masks")
     files = given_files(run, settings)
     given = load_given(files)
+    # a mask is given in the space of the corrected series, motion is followed in the distorted one
+    shown = Given(
+        **{
+            name: None if mask is None else as_distorted(mask, choice, run, grid)
+            for name, mask in (("brain", given.brain), ("cord", given.cord))
+        }
+    )
     some = spread_volumes(series.shape[3], _MASK_VOLUMES, dummies)
     rough = series[..., some].mean(axis=3, dtype=np.float32)
-    masks = find_masks(rough, grid, settings.regions, given, run.slice_axis)
+    masks = find_masks(rough, grid, settings.regions, shown, run.slice_axis)
     if not masks.brain.any() and not masks.cord.found:
         raise CoSpineError(
             f"neither brain ({masks.brain_reason}) nor cord ({masks.cord.reason}) was found",
@@ -105,32 +133,49 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
         slice_times,
         masks,
         regions=settings.regions,
-        given=given,
+        given=shown,
         dummies=dummies,
         slice_axis=run.slice_axis,
     )
+
+    distortion = None
+    if choice.source is not None:
+        said("field to run")
+        distortion = correct(run, choice, motion, grid, jacobian="fmap-jacobian" not in settings.ignore)
+    brain, cord_mask = motion.masks.brain, motion.masks.cord.mask
+    if distortion is not None:
+        brain = _in_place(brain, given.brain, distortion)
+        cord_mask = _in_place(cord_mask, given.cord, distortion)
 
     said("resample")
     steady = series[..., dummies:]
     tsnr_raw, sd_raw = metrics.tsnr(steady), metrics.temporal_sd(steady)
     noise_sd = thermal_noise(steady, motion.reference)
-    corrected = resample_series(series, motion.matrices)
+    corrected = resample_series(series, motion.matrices, shift=None if distortion is None else distortion.shift)
     del series, steady
 
     said("quality")
-    inside = motion.masks.brain | motion.masks.cord.mask
+    inside = brain | cord_mask
     head, cord = motion.head, motion.cord
     result = RunResult(
         run=run,
         grid=grid,
         motion=motion,
+        choice=choice,
+        distortion=distortion,
+        brain=brain,
+        cord=cord_mask,
         dummies=dummies,
         displacement=None if head is None else metrics.framewise_displacement(head.parameters),
         cord_displacement=None if cord is None else metrics.cord_framewise_displacement(cord.shift_mm),
         dvars=metrics.dvars(corrected, inside),
         tsnr_raw=tsnr_raw,
         tsnr=metrics.tsnr(corrected[..., dummies:]),
-        blur_gain={name: blur_gain(motion.matrices, mask) for name, mask in motion.regions.items()},
+        blur_gain={
+            name: blur_gain(motion.matrices, mask, None if distortion is None else distortion.shift)
+            for name, mask in (("brain", brain), ("cord", cord_mask))
+            if mask.any()
+        },
         sd_raw=sd_raw,
         sd=metrics.temporal_sd(corrected[..., dummies:]),
         mean=metrics.mean_image(corrected[..., dummies:]),
@@ -143,6 +188,13 @@ def process_run(run: Run, derivatives: Derivatives, settings: Settings, said: Ca
     said("write")
     steps = _write(result, derivatives, settings, noise_sd)
     return RunResult(**{**vars(result), "steps": steps})
+
+
+def _in_place(mask: NDArray[np.bool_], given: NDArray[np.bool_] | None, distortion: Distortion) -> NDArray[np.bool_]:
+    """A mask of the distorted reference in the space of the corrected series: as it was given, else brought there."""
+    if given is not None and mask.any():
+        return given
+    return distortion.undistorted_mask(mask)
 
 
 def thermal_noise(series: NDArray, reference: NDArray) -> float:
@@ -162,7 +214,7 @@ def thermal_noise(series: NDArray, reference: NDArray) -> float:
     return float(np.percentile(np.diff(voxels, axis=1).std(axis=1) / np.sqrt(2), 5)) if len(bright) else 0.0
 
 
-def blur_gain(matrices: NDArray, mask: NDArray) -> float:
+def blur_gain(matrices: NDArray, mask: NDArray, shift: Shift | None = None) -> float:
     """Factor by which interpolation alone raises tSNR in a mask, from the shifts the volumes had there.
 
     Parameters
@@ -171,17 +223,20 @@ def blur_gain(matrices: NDArray, mask: NDArray) -> float:
         Reference voxel to stored voxel.
     mask : ndarray (x, y, z), bool
         Not empty.
+    shift : Shift, optional
+        Distortion.
     """
     where = np.argwhere(mask)
     where = np.pad(where[:: max(1, len(where) // 500)], ((0, 0), (0, 1)), constant_values=1)
     moved = np.einsum("tnij,nj->tni", matrices[:, where[:, 2], :3], where) - where[:, :3]
+    if shift is not None:
+        moved[..., shift.axis] += shift.voxels[tuple(where[:, :3].T)]
     return interpolation_gain(moved)
 
 
 def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: float) -> tuple[Step, ...]:
     run, grid, motion = result.run, result.grid, result.motion
-    source = out.uri(run.bold) if out.raw is not None else run.bold.name
-    basis: dict[str, Any] = {"Sources": [source]}
+    basis: dict[str, Any] = {"Sources": [out.uri(run.bold) if out.raw is not None else run.bold.name]}
     masks_written, motion_written, quality_written = [], [], []
 
     def image(name: str, data: NDArray, where: list[Path], about: dict[str, Any], **entities: str) -> Path:
@@ -190,7 +245,7 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         where.append(path)
         return path
 
-    for region, mask in motion.regions.items():
+    for region, mask in result.regions.items():
         entities = {"desc": "brain"} if region == "brain" else {"label": "SC"}
         about: dict[str, Any] = {"Type": "Brain" if region == "brain" else "ROI"}
         if region in result.given:
@@ -211,7 +266,7 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         motion_written,
         {
             "Description": "Temporal mean of the corrected series: grid and space of masks and preprocessed BOLD",
-            "DistortionCorrected": False,
+            **_corrected_with(result, out),
         },
         desc="coreg",
     )
@@ -234,25 +289,83 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
     sidecar = {
         **basis,
         **{key: run.sidecar[key] for key in ("TaskName", "EchoTime") if key in run.sidecar},
-        "Description": "Motion corrected in one interpolation (cubic B-spline); not smoothed, not distortion corrected",
+        "Description": "Corrected for motion"
+        + (" and distortion" if result.distortion is not None else "")
+        + " in one interpolation (cubic B-spline); not smoothed",
         "SkullStripped": False,
         "SpatialReference": out.uri(reference),
         "HeadMotionCorrected": motion.head is not None,
         "CordMotionCorrected": motion.cord is not None,
-        "DistortionCorrected": False,
+        **_corrected_with(result, out),
         "NonSteadyStateVolumes": result.dummies,
     }
     if run.slice_times_s is not None:  # in stored order, whatever the order of the sidecar
         sidecar |= {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
     out.write_bold(bold, result.series, grid.affine, run.tr_s, sidecar, noise_sd=noise_sd)
     parameters = settings.parameters()
+    source = result.choice.source
+    fields = () if source is None else source.fieldmap.images
     files = (run.bold, *result.given.values())
     return (
         Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
         Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),
-        Step("resample", VERSIONS["resample"], (run.bold, *motion_written), parameters, (bold,)),
+        Step("resample", VERSIONS["resample"], (run.bold, *motion_written, *fields), parameters, (bold,)),
         Step("quality", VERSIONS["quality"], (run.bold, bold), parameters, tuple(quality_written)),
     )
+
+
+def _corrected_with(result: RunResult, out: Derivatives) -> dict[str, Any]:
+    """What a sidecar says of the correction of distortion."""
+    distortion = result.distortion
+    if distortion is None or result.choice.source is None:
+        return {"DistortionCorrected": False}
+    return {
+        "DistortionCorrected": True,
+        "JacobianModulated": distortion.shift.factor is not None,
+        "Fieldmap": out.uri(field_path(out, result.run.participant, result.choice.source)),
+    }
+
+
+def field_path(out: Derivatives, participant: str, source: Source, desc: str = "preproc") -> Path:
+    """Where a field map, or what belongs to it, is written."""
+    session = source.fieldmap.session
+    prefix = f"{participant}_{session}" if session else participant
+    return out.path(prefix, "fieldmap", datatype="fmap", fmapid=source.identifier, desc=desc)
+
+
+def write_source(out: Derivatives, participant: str, source: Source, settings: Settings) -> Step:
+    """Write a field map of a participant: the field in Hz and the image that goes with it."""
+    about: dict[str, Any] = {
+        "Sources": [out.uri(path) if out.raw is not None else path.name for path in source.fieldmap.images],
+        "B0FieldIdentifier": source.fieldmap.b0_identifiers[0] if source.fieldmap.b0_identifiers else source.identifier,
+    }
+    field_file = field_path(out, participant, source)
+    method = (
+        "From images of different phase encoding: difference of the unwarped, Jacobian-modulated images (Andersson 2003)"
+        if source.pair is not None
+        else "From the phase of gradient echoes, unwrapped, smoothed and continued beyond the signal"
+    )
+    out.write_image(
+        field_file,
+        source.field_hz,
+        source.grid.affine,
+        {
+            **about,
+            "Units": "Hz",
+            "Description": method,
+            "Convention": "Signal truly at a voxel appears field x TotalReadoutTime voxels toward the higher index for "
+            "PhaseEncodingDirection i, j, k, toward the lower for i-, j-, k-",
+            **({} if source.pair is None else {"SmallestJacobian": round(source.pair.smallest_jacobian, 4)}),
+        },
+    )
+    image_file = field_path(out, participant, source, "epi" if source.pair is not None else "magnitude")
+    said = "Mean of the unwarped images" if source.pair is not None else "Magnitude that the phase goes with"
+    out.write_image(image_file, source.magnitude, source.grid.affine, {**about, "Description": said})
+    written = [field_file, image_file]
+    if source.pair is not None:  # what users of SDCFlows look for beside it
+        written.append(field_path(out, participant, source, "magnitude"))
+        out.write_image(written[-1], source.magnitude, source.grid.affine, {**about, "Description": said})
+    return Step("field", VERSIONS["field"], source.fieldmap.images, settings.parameters(), tuple(written))
 
 
 def _write_head(out: Derivatives, run: Run, head: HeadMotion, written: list[Path]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 REGIONS = ("brain", "cord")
-IGNORABLE = ("fieldmaps", "physio", "slicetiming", "events")
+IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events")
 
 
 def _option(default: Any, text: str, **how: Any) -> Any:
@@ -29,13 +29,19 @@ class Settings:
     )
     level: Literal["minimal", "full"] = _option(
         "full",
-        "minimal: head and cord motion, native BOLD, report; full: everything there is, in this version the same",
+        "minimal: head and cord motion, field, native BOLD, report; full: everything there is, in this version the same",
         choices=("minimal", "full"),
     )
     dummy_scans: str = _option(
         "auto", "volumes at the start that are not in steady state, kept and flagged: a number, or auto", metavar="N"
     )
     ignore: tuple[str, ...] = _option((), "parts of the dataset to leave aside", nargs="+", choices=IGNORABLE)
+    field: Literal["auto", "pepolar", "phasediff", "none"] = _option(
+        "auto",
+        "what distortion is corrected with: pepolar, a pair of reversed phase encoding; phasediff, gradient-echo phase or a "
+        "field map; none; auto, the pair unless only the other was acquired with about the run's shim",
+        choices=("auto", "pepolar", "phasediff", "none"),
+    )
     overrides: Path | None = _option(
         None, "folder with files named as our outputs; a mask there replaces ours", type=Path, metavar="DIR"
     )
