@@ -1,9 +1,11 @@
-"""Motion of digital participants at full size against their truth.
+"""Motion and field of digital participants at full size against their truth.
 
     python benchmarks/accuracy.py FOLDER [--seeds 1 2 3 4 5] [--protocol full] [--volumes 225] [--preset realistic] [..]
 
-makes the participants with ``cospine simulate`` (those that are there already are kept), estimates their motion, and prints the
-figures with their controls: an estimator that finds no motion, and one that takes the cord for a part of the head.
+makes the participants with ``cospine simulate`` (those that are there already are kept), estimates their motion and field, and
+prints the figures with their controls: an estimator that finds no motion, and one that takes the cord for a part of the head.
+With ``--pair-motion 1 1`` or ``--nod 2`` (and ``--volumes 12``, if only the field is of interest) the head moves within the
+pair, or between pair and run.
 """
 
 import argparse
@@ -12,10 +14,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scoring import brain_error, cord_shifts, read_truth, rigid_control, rms, tsnr_with_true_motion
+from scoring import brain_error, cord_shifts, field_on_run, read_truth, rigid_control, rms, tsnr_with_true_motion
 
 from cospine.bids import load_bold, read_dataset
+from cospine.pipeline.field_stage import FieldSources, correct
 from cospine.pipeline.motion_stage import Given, find_masks, follow_motion
+from cospine.pipeline.settings import Settings
 from cospine.quality.metrics import tsnr
 from cospine.space.grid import Grid
 from cospine.space.resample import resample_series
@@ -25,7 +29,8 @@ LEVELS = {1: "C1", 2: "C2", 3: "C3", 4: "C4", 5: "C5", 6: "C6", 7: "C7", 8: "T1"
 
 def score(root: Path) -> None:
     """Print the figures of every run of a dataset."""
-    for run in read_dataset(root, verify=False).runnable:
+    dataset = read_dataset(root, verify=False)
+    for run in dataset.runnable:
         series, grid = load_bold(run), Grid(run.shape[:3], run.affine)
         some = np.unique(np.linspace(0, series.shape[3] - 1, 30).astype(int))
         masks = find_masks(series[..., some].mean(axis=3, dtype=np.float32), grid, (), Given(), 2)
@@ -61,6 +66,10 @@ def score(root: Path) -> None:
                     for v in np.unique(levels)
                 )
             )
+        choice = FieldSources(dataset.participant(run.participant), Settings()).choice_for(run)
+        distortion = correct(run, choice, motion, grid, jacobian=True)
+        if distortion is not None:
+            print(f"  field, {choice.reason}: {field_on_run(root, run, distortion.aligned.field_hz)}")
         raw = tsnr(series)
         ideal = tsnr_with_true_motion(series, grid, motion, truth)
         ours = tsnr(resample_series(series, motion.matrices, out=series))

@@ -118,3 +118,27 @@ def tsnr_with_true_motion(series: NDArray, grid: Grid, motion: Motion, truth: Tr
     cord = CordMotion(truth.slices, truth.shift_mm, truth.shift_mm, np.zeros_like(truth.shift_mm))
     corrected = resample_series(series, slice_matrices(grid, motion.share, motion.times_s, head, cord))
     return corrected.mean(axis=3) / np.maximum(corrected.std(axis=3, ddof=1), 1e-6)
+
+
+def field_on_run(root: Path, run: Run, field_hz: NDArray) -> str:
+    """Error of a field on a run's undistorted grid, in words: brain in Hz, cord in mm along the phase-encoding axis.
+
+    Truth is the field at the pose in which the run begins; signal below a fifth of the brain median does not count.
+    """
+    start = root / "sourcedata" / "truth" / run.participant / "func"
+
+    def read(name: str) -> NDArray:
+        return np.asarray(nib.load(start / f"{run.prefix}_{name}.nii.gz").dataobj, dtype=np.float32)
+
+    brain, cord, level = read("desc-brain_mask") > 0, read("label-SC_mask") > 0, read("desc-vertebrae_dseg")
+    signal, error = read("desc-undistorted_boldref"), field_hz - read("fieldmap")
+    there = brain & (signal > 0.2 * np.median(signal[brain]))
+    mm_per_hz = (run.total_readout_s or 0.0) * float(Grid(run.shape[:3], run.affine).voxel_mm[1])
+    off = np.abs(error[cord & (level <= 7)]) * mm_per_hz
+    before = np.abs(read("fieldmap")[cord & (level <= 7)]) * mm_per_hz
+    return (
+        f"brain {rms(error[there]):.2f} Hz RMS ({error[there].std():.2f} without a constant, "
+        f"{np.median(np.abs(error[there])):.2f} median), "
+        f"{1 - there.sum() / brain.sum():.1%} left out; cord to C7 {off.mean():.2f} mm mean, "
+        f"{np.percentile(off, 95):.2f} 95th percentile, {before.mean():.2f} before"
+    )

@@ -123,8 +123,16 @@ def test_images_with_unlike_names_join_by_identifier(bare):
     assert [len(one.images) for one in person.fieldmaps] == [2]
 
 
-@pytest.mark.parametrize("axes", [("j", "j"), ("j", "i-"), ("j", None)])
-def test_a_pair_must_be_opposed(bare, axes):
+def test_a_pair_of_two_axes_is_one(bare):
+    pair(bare, "")
+    for direction, axis in zip(("AP", "PA"), ("j", "i-"), strict=True):
+        bare.json(f"{FMAP}_dir-{direction}_epi.json", PhaseEncodingDirection=axis)
+    found, _, _ = links(bare)
+    assert [kind for kind, *_ in found["pain"]] == ["pepolar"]
+
+
+@pytest.mark.parametrize("axes", [("j", "j"), ("j", None)])
+def test_a_pair_must_differ_in_phase_encoding(bare, axes):
     pair(bare, "")
     for direction, axis in zip(("AP", "PA"), axes, strict=True):
         bare.json(f"{FMAP}_dir-{direction}_epi.json", PhaseEncodingDirection=axis)

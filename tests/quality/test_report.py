@@ -225,7 +225,7 @@ def test_methods_say_how_distortion_was_corrected_or_that_it_was_not() -> None:
         assert "distortion correction" not in text
         assert "one fixed Jacobian for the whole run" in text
         assert "slice-wise alignment in the neck" in text
-    assert "opposite phase encoding" in pair
+    assert "EPIs of different phase encoding" in pair
     assert "Jezzard" not in pair
     assert "phase difference of two gradient echoes" in phase
     assert "Andersson" not in phase

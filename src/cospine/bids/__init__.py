@@ -6,6 +6,7 @@ from cospine.bids.findings import CODES, SEVERITIES, Finding, finding, has_error
 from cospine.bids.images import ImageHeader, image_header, load_bold, load_image
 from cospine.bids.model import Dataset, FieldmapSet, Participant, Run
 from cospine.bids.names import Name, build_name, parse_name
+from cospine.bids.runs import readout_s
 from cospine.bids.tables import read_json, read_tsv
 from cospine.bids.write import write_bold, write_bytes, write_json, write_nifti, write_text, write_tsv
 
@@ -30,6 +31,7 @@ __all__ = [
     "read_dataset",
     "read_json",
     "read_tsv",
+    "readout_s",
     "write_bold",
     "write_bytes",
     "write_json",

@@ -167,8 +167,9 @@ def _add_phase(
 
 
 def _opposed(images: Sequence[FieldmapImage]) -> bool:
+    """Whether their phase encoding is opposite, or differs at all: a field follows from two axes as well."""
     directions = {str(one.sidecar.get("PhaseEncodingDirection")) for one in images}
-    return any({axis, f"{axis}-"} <= directions for axis in "ijk")
+    return len(directions & {"i", "i-", "j", "j-", "k", "k-"}) > 1
 
 
 def _not_opposed(participant: str, images: Sequence[FieldmapImage]) -> Finding:
@@ -177,7 +178,7 @@ def _not_opposed(participant: str, images: Sequence[FieldmapImage]) -> Finding:
         "fieldmap-incomplete",
         participant,
         [one.entry.relative for one in images],
-        f"no two images of opposite phase encoding (PhaseEncodingDirection: {', '.join(directions)})",
+        f"no two images of opposite or different phase encoding (PhaseEncodingDirection: {', '.join(directions)})",
         "Add the image of the other direction, or PhaseEncodingDirection to the sidecars.",
     )
 

@@ -233,9 +233,7 @@ def _readout(run: Run, files: Sequence[str], say: Report) -> Run:
             message = f"TotalReadoutTime is {shown!r}, no plausible number of seconds; it is ignored"
             say("bad-readout-time", message, "Correct the sidecar.", files)
             readout = None
-    spacing = number(run.sidecar.get("EffectiveEchoSpacing"))
-    if readout is None and direction and spacing and 0 < spacing < 0.01:
-        readout = spacing * (run.shape["ijk".index(direction[0])] - 1)
+    if readout is None and direction and (readout := readout_s({**run.sidecar, "TotalReadoutTime": None}, run.shape)):
         message = f"TotalReadoutTime is absent; {readout:.6g} s = EffectiveEchoSpacing × (lines - 1) is used"
         say("readout-time-computed", message, "Nothing to do, if the image was not interpolated.", files)
     if direction is None or readout is None:
@@ -243,6 +241,17 @@ def _readout(run: Run, files: Sequence[str], say: Report) -> Run:
         message = f"no usable {' and '.join(absent)}: distortion cannot be corrected"
         say("no-readout-time", message, "Add them from the protocol to have it corrected.", files)
     return replace(run, phase_encoding=direction, total_readout_s=readout)
+
+
+def readout_s(sidecar: Mapping[str, Any], shape: Sequence[int]) -> float | None:
+    """TotalReadoutTime of an image in s, if need be from EffectiveEchoSpacing x (lines - 1); None where neither is plausible."""
+    stated = number(sidecar.get("TotalReadoutTime"))
+    if stated is not None:
+        return stated
+    spacing, direction = number(sidecar.get("EffectiveEchoSpacing")), sidecar.get("PhaseEncodingDirection")
+    if direction in _PHASE_ENCODINGS and spacing and 0 < spacing < 0.01:
+        return spacing * (shape["ijk".index(direction[0])] - 1)
+    return None
 
 
 def _task_name(run: Run, files: Sequence[str], say: Report) -> None:

@@ -22,6 +22,7 @@ from cospine.space.transform import rigid_matrix
 
 _ROUNDS = 4
 _SETTLED_MM = 0.05
+_LEAST_INFORMATION = 0.05  # nats: two images with less in common tell nothing of a pose
 _NECK_ROUNDS = 2
 _NECK_PRIOR_MM = 1.5  # how far a slice may reasonably be from where head and trunk put it
 _NECK_STEP_MM = 0.08  # by how much neighbouring slices may differ, for each 4 mm
@@ -39,7 +40,10 @@ class AlignedField:
     matrices : ndarray (slices, 4, 4)
         Undistorted voxel of the reference to voxel of the field's own grid.
     pose : ndarray (6,)
-        Of the head between the two, mm and rad; zeros where there is no brain.
+        Of the head between the two, mm and rad, about the middle of the brain; zeros where there is no brain, or where the
+        images say nothing of it.
+    information : float
+        Mutual information of the two at that pose, nats; 0 where there is no pose.
     neck_shift_mm : ndarray (n, 2)
         What the slices in `neck_slices` are shifted by in their plane beyond the head's share, along i and j.
     neck_slices : ndarray (n,) of int
@@ -48,6 +52,7 @@ class AlignedField:
     field_hz: NDArray[np.float32] = field(repr=False)
     matrices: NDArray[np.float64] = field(repr=False)
     pose: NDArray[np.float64]
+    information: float
     neck_shift_mm: NDArray[np.float64] = field(repr=False)
     neck_slices: NDArray[np.int_] = field(repr=False)
 
@@ -106,7 +111,7 @@ def align_field(
     """
     slices = grid.shape[2]
     follows = np.ones(slices) if follows is None else follows
-    pose, centre = np.zeros(6), grid.centre
+    pose, centre, information = np.zeros(6), grid.centre, 0.0
     shift = np.zeros((slices, 2))
 
     def matrices() -> NDArray[np.float64]:
@@ -121,7 +126,10 @@ def align_field(
         centre = grid.to_ras(np.argwhere(mask).mean(axis=0))
         for number in range(_ROUNDS):
             unwarped = _unwarped(reference, _at(field_hz, matrices(), grid), encoding)
-            newer, _ = register_mutual(unwarped, grid, magnitude, own, mask, pose if number else None)
+            newer, information = register_mutual(unwarped, grid, magnitude, own, mask, pose if number else None)
+            if information < _LEAST_INFORMATION:
+                pose, information = np.zeros(6), 0.0
+                break
             moved = float(np.abs(newer[:3] - pose[:3]).max() + 60 * np.abs(newer[3:] - pose[3:]).max())
             pose = newer
             if moved < _SETTLED_MM:
@@ -139,7 +147,7 @@ def align_field(
         model = resample_volume(magnitude, here, grid.shape)
         shift = shift + _neck_shift(model, unwarped, weight, neck, follows, grid)
     final = matrices()
-    return AlignedField(_at(field_hz, final, grid), final, pose, shift[neck], neck)
+    return AlignedField(_at(field_hz, final, grid), final, pose, information, shift[neck], neck)
 
 
 def _at(values: NDArray, matrices: NDArray, grid: Grid) -> NDArray[np.float32]:

@@ -164,14 +164,16 @@ def improve(
         np.negative(right, out=right)
         delta = _solved(a, c, e, w, curved, alpha, stiff, np.float32(damping), right, cg_steps)
         size = 1.0
-        while True:
+        while size > 0.05:
             trial = np.asarray(u + np.float32(size) * delta, dtype=np.float32)
             evaluate(trial, pose, across=False)
-            if cost(trial) < before or size < 0.1:
+            if cost(trial) < before:
+                u = trial
                 break
             size /= 2
+        else:
+            evaluate(u, pose, across=False)  # no step was better: where it was, and the next one more careful
         damping = max(damping / 4, 0.01) if size == 1.0 else damping * 4
-        u = trial
     return u, pose
 
 

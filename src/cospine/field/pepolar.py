@@ -50,6 +50,8 @@ class PairField:
         On the grid of the first image, undistorted, at the first image's head pose.
     corrected : tuple of ndarray (x, y, z), float32
         Two images unwarped and modulated, at the first one's pose.
+    used : tuple of int
+        Which two of the images given those are; others encoded alike are averaged with them.
     distorted : tuple of ndarray (x, y, z), float32
         The same as stored, the second on the first's grid.
     poses : tuple of ndarray (4, 4)
@@ -62,6 +64,7 @@ class PairField:
 
     field_hz: NDArray[np.float32] = field(repr=False)
     corrected: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
+    used: tuple[int, int]
     distorted: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     poses: tuple[NDArray[np.float64], NDArray[np.float64]] = field(repr=False)
     share: NDArray[np.float32] = field(repr=False)
@@ -118,6 +121,8 @@ def estimate_field(
     first = _mean_of(images, encodings, grids, one)
     second = _mean_of(images, encodings, grids, two)
     pivot = grids[one].centre if pivot_mm is None else np.asarray(pivot_mm, dtype=np.float64)
+    if not np.isfinite(pivot).all():
+        raise ValueError(f"the pivot {pivot} is no point")
     order1, order2, crossed = _axes(encodings[one], encodings[two], (grids[one], grids[two]))
     scale = float(np.percentile(first, 99))
     canonical = tuple(
@@ -140,7 +145,7 @@ def estimate_field(
             _check_alike(finer, (names[one], names[two]))
         u = np.zeros(finer.images[0].shape, np.float32) if u is None or level is None else _refined(u, level, finer)
         level = finer
-        u, pose = improve(level, u, pose, pivot, steps, cg_steps, moving=spacing < _COARSEST_MOVING_MM)
+        u, pose = improve(level, u, pose, pivot, steps, cg_steps, moving=0 < spacing < _COARSEST_MOVING_MM)
     assert u is not None
     assert level is not None
     u = _bounded(u, _LARGEST_SLOPE / max(map(abs, level.modulation)), crossed)
@@ -155,6 +160,7 @@ def estimate_field(
     return PairField(
         stored(u / np.float32(readout)),
         (stored(corrected[0] * scale), stored(corrected[1] * scale)),
+        (one, two),
         (np.asarray(first, np.float32), second if grids[one].matches(grids[two]) else resample_volume(second, onto, first.shape)),
         (np.eye(4), rigid_matrix(pose, pivot)),
         stored(follows),
@@ -224,7 +230,7 @@ def _mean_of(images: Sequence[NDArray], encodings: Sequence[Encoding], grids: Se
     like = [
         np.asarray(other, dtype=np.float32)
         for n, other in enumerate(images)
-        if n != chosen and encodings[n] == encodings[chosen] and grids[n].matches(grids[chosen])
+        if n != chosen and _alike(encodings[n], encodings[chosen]) and grids[n].matches(grids[chosen])
     ]
     if not like:
         return image
@@ -237,6 +243,10 @@ def _mean_of(images: Sequence[NDArray], encodings: Sequence[Encoding], grids: Se
     for other, pose in zip(like, poses, strict=True):
         total += resample_volume(other, grid.inverse @ np.linalg.inv(pose) @ grid.affine)
     return (total / (1 + len(like))).astype(np.float32)
+
+
+def _alike(one: Encoding, other: Encoding) -> bool:
+    return (one.axis, one.sign) == (other.axis, other.sign) and abs(one.readout_s - other.readout_s) < 1e-3 * one.readout_s
 
 
 def _check_alike(level: Level, names: tuple[str, str]) -> None:

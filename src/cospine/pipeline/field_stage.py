@@ -1,8 +1,9 @@
 """The field of a run: which field map, estimated once for all runs that share it, brought to the run's reference."""
 
 import logging
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.anatomy.brain_mask import find_brain
-from cospine.bids import FieldmapSet, Participant, Run, image_header, load_image, read_json
+from cospine.bids import FieldmapSet, Participant, Run, image_header, load_image, read_json, readout_s
 from cospine.errors import CoSpineError
 from cospine.field.alignment import AlignedField, align_field, distortion
-from cospine.field.checks import Check, check_set, choose
+from cospine.field.checks import PEPOLAR, Check, check_set, choose
 from cospine.field.encoding import Encoding
 from cospine.field.pepolar import PairField, estimate_field
 from cospine.field.phasediff import (
@@ -30,9 +31,9 @@ from cospine.space.resample import Shift, resample_volume
 
 logger = logging.getLogger(__name__)
 
-PAIR = "pepolar"
-_MOST_VOLUMES = 6  # of an image of a pair
-_UNSTEADY = 0.03  # a first volume brighter or darker by so much is not in steady state
+_LEAST_COVERED, _WHOLE = 0.5, 0.98  # share of brain and cord inside a field map: less is refused, less is said
+_MOST_VOLUMES = 6  # that are read of an image of a pair
+_UNSTEADY = 0.03  # a volume brighter or darker than the last by so much is not in steady state
 _TRUNK_MM = 130.0  # below the brain the trunk does not follow the head: about from the foramen magnum to T1
 
 
@@ -50,6 +51,8 @@ class Source:
         Undistorted, at one pose.
     pair, phase : PairField, PhaseField or None
         How it was come by.
+    directions : tuple of str
+        Phase encoding of the two images that a pair's field is from.
     """
 
     fieldmap: FieldmapSet
@@ -58,6 +61,7 @@ class Source:
     magnitude: NDArray[np.float32] = field(repr=False)
     pair: PairField | None = None
     phase: PhaseField | None = None
+    directions: tuple[str, str] = ("", "")
 
     @property
     def identifier(self) -> str:
@@ -67,7 +71,7 @@ class Source:
     @property
     def kind(self) -> str:
         """``pepolar`` or ``phasediff`` (whatever the phase came from)."""
-        return PAIR if self.fieldmap.kind == PAIR else "phasediff"
+        return PEPOLAR if self.fieldmap.kind == PEPOLAR else "phasediff"
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Choice:
     other : Source or None
         An independent field of the same run, to compare with.
     notes : tuple of str
-        Field maps that could not be used, and why.
+        Field maps that could not be compared with, and why.
     asked_for : bool
         Whether the user asked for no correction.
     """
@@ -143,11 +147,6 @@ class FieldSources:
         self._settings = settings
         self._made: dict[str, Source | CoSpineError] = {}
 
-    @property
-    def made(self) -> tuple[Source, ...]:
-        """Those estimated so far."""
-        return tuple(one for one in self._made.values() if isinstance(one, Source))
-
     def choice_for(self, run: Run, said: Callable[[str], None] = lambda _: None) -> Choice:
         """The field map of a run.
 
@@ -157,7 +156,7 @@ class FieldSources:
             When the kind that was asked for is not there or cannot be used.
         """
         wanted = self._settings.field
-        if wanted == "none" or "fieldmaps" in self._settings.ignore:
+        if wanted == "none" or (wanted == "auto" and "fieldmaps" in self._settings.ignore):
             return Choice(None, "distortion correction was switched off", asked_for=True)
         linked = list(self._participant.fieldmaps_of(run))
         missing = [
@@ -179,13 +178,15 @@ class FieldSources:
                     raise CoSpineError(
                         "; ".join([reason, *notes]), f"--field {wanted}, {run.prefix}", "link one, or leave --field at auto"
                     )
-                return Choice(None, reason, notes=tuple(notes))
+                return Choice(None, "; ".join(notes) or reason, notes=())
             chosen, how = linked.pop(index)
             made = self._source(chosen)
             if isinstance(made, Source):
                 break
             notes.append(f"field map {chosen.identifier} could not be used: {made}")
             logger.warning("%s: %s", run.label, notes[-1])
+        if notes:
+            reason = f"{'; '.join(notes)}; so this one"
         headers = [image_header(path) for path in chosen.images]
         checks = check_set(
             chosen.kind, chosen.sidecars, [one.affine for one in headers], [one.shape for one in headers], run.sidecar, run.affine
@@ -193,15 +194,15 @@ class FieldSources:
         for check in checks:
             if check.passed is False:
                 logger.warning("%s: field map %s: %s: %s", run.label, chosen.identifier, check.name, check.text)
-        other = None
+        other, compared = None, list[str]()
         for rest, _ in linked:
-            if (rest.kind == PAIR) != (chosen.kind == PAIR):
+            if (rest.kind == PEPOLAR) != (chosen.kind == PEPOLAR):
                 found = self._source(rest)
                 if isinstance(found, Source):
                     other = found
                     break
-                notes.append(f"field map {rest.identifier}, to compare with, could not be used: {found}")
-        return Choice(made, reason, how, checks, other, tuple(notes))
+                compared.append(f"Field map {rest.identifier}, to compare with, could not be used: {found}")
+        return Choice(made, reason, how, checks, other, tuple(compared))
 
     def _source(self, fieldmap: FieldmapSet) -> Source | CoSpineError:
         if fieldmap.identifier not in self._made:
@@ -217,9 +218,30 @@ def correct(run: Run, choice: Choice, motion: Motion, grid: Grid, *, jacobian: b
     if choice.source is None:
         return None
     encoding = Encoding.parse(run.phase_encoding, run.total_readout_s, str(run.bold))
-    aligned = _align(choice.source, motion, grid, encoding)
-    other = None if choice.other is None else _align(choice.other, motion, grid, encoding).field_hz
+    source = choice.source
+    covered = coverage(source, motion, grid)
+    if covered < _LEAST_COVERED:
+        raise CoSpineError(
+            f"the field map holds {covered:.0%} of the run's brain and cord",
+            f"field map {source.identifier} of {run.prefix}",
+            "check its link and its header, choose another with --field, or leave field maps out with --field none",
+        )
+    if covered < _WHOLE:
+        text = f"it holds {covered:.0%} of the run's brain and cord; beyond its edge the last value goes on"
+        logger.warning("%s: field map %s: coverage: %s", run.label, source.identifier, text)
+        choice = replace(choice, checks=(*choice.checks, Check("coverage", False, text)))
+    aligned = _align(source, motion, grid, encoding)
+    other = None
+    if choice.other is not None and coverage(choice.other, motion, grid) > _LEAST_COVERED:
+        other = _align(choice.other, motion, grid, encoding).field_hz
     return Distortion(choice, encoding, aligned, distortion(aligned.field_hz, encoding, jacobian=jacobian), other)
+
+
+def coverage(source: Source, motion: Motion, grid: Grid) -> float:
+    """Share of the run's brain and cord that lies inside a field map, by scanner space, to half a voxel of its outermost ones."""
+    at = source.grid.to_voxel(grid.to_ras(np.argwhere(motion.masks.brain | motion.masks.cord.mask)[::20]))
+    inside = np.all((at > -1) & (at < np.array(source.grid.shape)), axis=1)
+    return float(inside.mean()) if len(inside) else 0.0
 
 
 def as_distorted(mask: NDArray[np.bool_], choice: Choice, run: Run, grid: Grid) -> NDArray[np.bool_]:
@@ -239,11 +261,19 @@ def as_distorted(mask: NDArray[np.bool_], choice: Choice, run: Run, grid: Grid) 
         field_hz = ndimage.map_coordinates(choice.source.field_hz, at, order=1, mode="nearest")
         true[encoding.axis] = along - encoding.displacement(field_hz)
     shown = ndimage.map_coordinates(mask.astype(np.float32), true, order=1, mode="constant")
+    if not (shown > 0.5).any():
+        raise CoSpineError(
+            "the given mask lies outside of what the distorted EPI shows",
+            run.prefix,
+            "draw it on desc-coreg_boldref, or leave it out",
+        )
     return np.asfortranarray((shown > 0.5).reshape(grid.shape))
 
 
 def _align(source: Source, motion: Motion, grid: Grid, encoding: Encoding) -> AlignedField:
     brain = motion.masks.brain
+    if not brain.any():  # not asked for, or not there: where it is seen, it still says how the head lies
+        brain = find_brain(motion.reference, grid).mask
     cord = motion.masks.cord
     follows = neck_follows(grid, brain)
     return align_field(
@@ -285,7 +315,7 @@ def estimate_source(fieldmap: FieldmapSet) -> Source:
         When no field can follow from them.
     """
     try:
-        return _from_pair(fieldmap) if fieldmap.kind == PAIR else _from_phase(fieldmap)
+        return _from_pair(fieldmap) if fieldmap.kind == PEPOLAR else _from_phase(fieldmap)
     except CoSpineError as error:
         names = ", ".join(path.name for path in fieldmap.images)
         raise CoSpineError(error.what, f"{error.where} of {names}" if error.where else names, error.remedy) from error
@@ -299,11 +329,12 @@ def _from_pair(fieldmap: FieldmapSet) -> Source:
     wrong: list[str] = []
     for path, sidecar in zip(fieldmap.images, fieldmap.sidecars, strict=True):
         try:
-            encoding = Encoding.parse(sidecar.get("PhaseEncodingDirection"), sidecar.get("TotalReadoutTime"), path.name)
+            direction = sidecar.get("PhaseEncodingDirection")
+            encoding = Encoding.parse(direction, readout_s(sidecar, image_header(path).shape), path.name)
         except CoSpineError as error:
             wrong.append(str(error))
             continue
-        data, affine = load_image(path)
+        data, affine = load_image(path, _MOST_VOLUMES)
         for volume in _steady(data):
             images.append(volume)
             encodings.append(encoding)
@@ -319,31 +350,30 @@ def _from_pair(fieldmap: FieldmapSet) -> Source:
         follows = None if weights is None else np.broadcast_to(weights.astype(np.float32), first.shape)
         pivot = _below(found.mask, grids[0])
     pair = estimate_field(images, encodings, grids[0], grids=grids, share=follows, pivot_mm=pivot, names=names)
-    return Source(fieldmap, grids[0], pair.field_hz, pair.reference, pair=pair)
+    one, two = (encodings[n].direction for n in pair.used)
+    return Source(fieldmap, grids[0], pair.field_hz, pair.reference, pair=pair, directions=(one, two))
 
 
 def _steady(data: NDArray) -> list[NDArray]:
-    """The volumes of an image, without a first one that is not in steady state."""
+    """The volumes of an image that are in steady state: as bright as the last one."""
     if data.ndim == 3:
         return [data]
     volumes = [np.asfortranarray(data[..., t]) for t in range(data.shape[3])]
-    if len(volumes) > 1:
-        levels = [float(volume.mean(dtype=np.float64)) for volume in volumes]
-        rest = float(np.median(levels[1:]))
-        if abs(levels[0] - rest) > _UNSTEADY * abs(rest):
-            volumes = volumes[1:]
-    return volumes[:_MOST_VOLUMES]
+    levels = np.array([volume.mean(dtype=np.float64) for volume in volumes])
+    return [
+        volume for volume, level in zip(volumes, levels, strict=True) if abs(level - levels[-1]) <= _UNSTEADY * abs(levels[-1])
+    ]
 
 
 def _below(brain: NDArray, grid: Grid) -> NDArray[np.float64]:
     """Where the head turns on the neck: the middle of the brain's lowest slice, RAS mm."""
     points = grid.to_ras(np.argwhere(brain))
-    low = points[:, 2] < np.percentile(points[:, 2], 2)
+    low = points[:, 2] <= np.percentile(points[:, 2], 2)
     return points[low].mean(axis=0)
 
 
 def _from_phase(fieldmap: FieldmapSet) -> Source:
-    loaded = [load_image(path) for path in fieldmap.images]
+    loaded = [load_image(path, 1) for path in fieldmap.images]
     arrays = [data[..., 0] if data.ndim == 4 else data for data, _ in loaded]
     grid = Grid(arrays[0].shape, loaded[0][1])
     names = [path.name.partition(".")[0].rpartition("_")[2] for path in fieldmap.images]
@@ -351,7 +381,9 @@ def _from_phase(fieldmap: FieldmapSet) -> Source:
     magnitude = magnitudes[0] if magnitudes else None
     units = [_units(sidecar) for sidecar in fieldmap.sidecars]
     if fieldmap.kind == "fieldmap":
-        phase = field_from_map(arrays[0], units[0] or "Hz", magnitude, grid)
+        if units[0] is None:
+            raise CoSpineError("Units is not stated", fieldmap.images[0].name, "put Hz, rad/s or T into its sidecar")
+        phase = field_from_map(arrays[0], units[0], magnitude, grid)
     else:
         if magnitude is None:
             raise CoSpineError("there is no magnitude image", fieldmap.images[0].name, "add _magnitude1 beside it")
@@ -389,7 +421,7 @@ def respiration(run: Run) -> tuple[NDArray[np.float64], float, float] | None:
         column = columns.index("respiratory")
         try:
             samples = np.genfromtxt(path, usecols=[column], missing_values="n/a")  # opens .gz itself
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             raise CoSpineError(f"the recording cannot be read ({error})", path.name, "convert it again") from error
         return samples.ravel(), float(rate), float(start)  # type: ignore[arg-type]
     return None

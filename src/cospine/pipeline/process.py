@@ -26,7 +26,7 @@ from cospine.space.resample import Shift, resample_series, spread_volumes
 
 logger = logging.getLogger(__name__)
 
-VERSIONS = {"masks": "1", "motion": "1", "field": "1", "resample": "2", "quality": "1"}
+VERSIONS = {"masks": "2", "motion": "2", "field": "1", "resample": "2", "quality": "2"}
 _MASK_VOLUMES = 30
 
 
@@ -252,15 +252,18 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
             about["Description"] = f"Given by the user: {result.given[region].name}"
         elif region == "cord":
             about["Description"] = "Ellipse of 11 x 8 mm on the middle of the canal, not a segmentation"
-        image("mask", mask, masks_written, about, **entities)
-    reference = image(
+        image("mask", mask, masks_written, {**about, **_corrected_with(result, out)}, **entities)
+    image(
         "boldref",
         motion.reference,
         motion_written,
-        {"Description": "Mean of the volumes aligned to each other, distorted as acquired; motion is measured to it"},
+        {
+            "Description": "Mean of the volumes aligned to each other, distorted as acquired; motion is measured to it",
+            "DistortionCorrected": False,
+        },
         desc="hmc",
     )
-    image(
+    corrected = image(
         "boldref",
         result.mean,
         motion_written,
@@ -283,8 +286,9 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
     )
     quality_written.append(confounds)
     tsnr_is = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
-    image("boldmap", result.tsnr_raw, quality_written, tsnr_is, desc="raw", stat="tsnr")
-    image("boldmap", result.tsnr, quality_written, tsnr_is, desc="preproc", stat="tsnr")
+    distorted = {**tsnr_is, "DistortionCorrected": False}
+    image("boldmap", result.tsnr_raw, quality_written, distorted, desc="raw", stat="tsnr")
+    image("boldmap", result.tsnr, quality_written, {**tsnr_is, **_corrected_with(result, out)}, desc="preproc", stat="tsnr")
     bold = out.path(run, "bold", desc="preproc")
     sidecar = {
         **basis,
@@ -293,7 +297,7 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         + (" and distortion" if result.distortion is not None else "")
         + " in one interpolation (cubic B-spline); not smoothed",
         "SkullStripped": False,
-        "SpatialReference": out.uri(reference),
+        "SpatialReference": out.uri(corrected),
         "HeadMotionCorrected": motion.head is not None,
         "CordMotionCorrected": motion.cord is not None,
         **_corrected_with(result, out),
@@ -305,12 +309,12 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
     parameters = settings.parameters()
     source = result.choice.source
     fields = () if source is None else source.fieldmap.images
-    files = (run.bold, *result.given.values())
+    files = (run.bold, *result.given.values(), *fields)
     return (
         Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
         Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),
-        Step("resample", VERSIONS["resample"], (run.bold, *motion_written, *fields), parameters, (bold,)),
-        Step("quality", VERSIONS["quality"], (run.bold, bold), parameters, tuple(quality_written)),
+        Step("resample", VERSIONS["resample"], (*files, *motion_written), parameters, (bold,)),
+        Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
     )
 
 
@@ -340,11 +344,11 @@ def write_source(out: Derivatives, participant: str, source: Source, settings: S
         "B0FieldIdentifier": source.fieldmap.b0_identifiers[0] if source.fieldmap.b0_identifiers else source.identifier,
     }
     field_file = field_path(out, participant, source)
-    method = (
-        "From images of different phase encoding: difference of the unwarped, Jacobian-modulated images (Andersson 2003)"
-        if source.pair is not None
-        else "From the phase of gradient echoes, unwrapped, smoothed and continued beyond the signal"
-    )
+    method = "From the phase of gradient echoes, unwrapped, smoothed and continued beyond the signal"
+    if source.pair is not None:
+        method = "From images of different phase encoding: difference of the unwarped, Jacobian-modulated images (Andersson 2003)"
+    elif source.fieldmap.kind == "fieldmap":
+        method = "As the dataset holds it, in Hz, smoothed and continued beyond the signal"
     out.write_image(
         field_file,
         source.field_hz,

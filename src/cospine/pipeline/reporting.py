@@ -4,7 +4,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ from cospine.quality.report import Failure, Number, ParticipantReport, RunReport
 from cospine.quality.verdicts import field_numbers, field_verdicts, run_numbers, run_verdicts
 from cospine.space.grid import Grid
 from cospine.space.resample import resample_volume
+
+_FEWEST_VOXELS = 1000  # in which two fields are compared
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
             "The cord mask is an ellipse of 11 × 8 mm on the middle of the canal, not a segmentation; --cord-mask replaces it."
         )
     for region, path in result.given.items():
-        notes.append(f"The {region} mask was given: {path.name}.")
+        notes.append(f"The {region} mask was given, drawn on the corrected image: {path.name}.")
     if run.slice_times_s is not None and not result.slice_times_used:
         notes.append("Slice times were not used: they were ignored, or slices are not stacked along the third voxel axis.")
     if result.dummies:
@@ -94,7 +96,7 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         regions=tuple(result.regions),
         given=tuple(result.given),
         slice_times=result.slice_times_used,
-        field=None if result.choice.source is None else result.choice.source.kind,  # type: ignore[arg-type]
+        field=_method(result),
         jacobian="fmap-jacobian" not in result.ignored,
     )
     return RunSection(page, text)
@@ -199,8 +201,23 @@ def _summary(result: RunResult) -> tuple[tuple[Verdict, ...], tuple[Number, ...]
                 )
             )
     if result.distortion is not None:
+        pose = result.distortion.aligned.pose
+        if result.distortion.aligned.information > 0:
+            turned = float(np.rad2deg(np.abs(pose[3:]).max()))
+            text = f"{np.linalg.norm(pose[:3]):.1f} mm, {turned:.1f}°"
+            numbers.insert(0, Number("Head between field map and run", text, region="brain"))
         numbers = [*field_numbers(**{key: about[key] for key in ("cord_mm", "brain_mm", "similarity")}), *numbers]
     return (*field_verdicts(**about), *run_verdicts(**what, interpolation_gain=result.blur_gain)), tuple(numbers)
+
+
+def _method(result: RunResult) -> Literal["pepolar", "phasediff", "fieldmap"] | None:
+    """What the methods text says of the field."""
+    source = result.choice.source
+    if source is None:
+        return None
+    if source.pair is not None:
+        return "pepolar"
+    return "fieldmap" if source.fieldmap.kind == "fieldmap" else "phasediff"
 
 
 def _field_summary(result: RunResult) -> dict[str, Any]:
@@ -211,19 +228,29 @@ def _field_summary(result: RunResult) -> dict[str, Any]:
     source, shown = choice.source, np.abs(_displacement_mm(result))
     profile = _cord_displacement(result)
     cutoff = None if profile is None else slice_cutoff(profile)
-    inside = result.brain | result.cord
     names = {"pepolar": "a pair of reversed phase encoding", "phasediff": "gradient-echo phase"}
     return {
         "source": f"{names[source.kind]} ({source.identifier})",
         "reason": f"Chosen: {choice.reason}; linked by {choice.linked_by}",
-        "cord_mm": None if profile is None else float(np.nanmean(np.abs(profile.mean_mm[:cutoff]))),
+        "cord_mm": None if profile is None or cutoff == 0 else float(np.nanmean(np.abs(profile.mean_mm[:cutoff]))),
         "brain_mm": float(shown[result.brain].mean()) if result.brain.any() else None,
         "similarity": _similarity(source),
         "failed_checks": [f"{one.name}: {one.text}" for one in choice.checks if one.passed is False],
         "cutoff_z_mm": None if profile is None or cutoff is None else float(profile.z_mm[cutoff]),
-        "jacobian_min": float(distortion.encoding.jacobian(distortion.aligned.field_hz)[inside].min()) if inside.any() else None,
+        "jacobian_min": _smallest_jacobian(result, profile, cutoff),
         "agreement": None if (found := _agreement(result)) is None else (found.slope, found.rms_hz),
     }
+
+
+def _smallest_jacobian(result: RunResult, profile: CordDisplacement | None, cutoff: int | None) -> float | None:
+    """Of the run's correction, in the brain and in the cord above the cut-off."""
+    assert result.distortion is not None
+    inside = result.brain.copy()
+    if profile is not None:
+        kept = profile.slices[:cutoff]
+        inside[..., kept] |= result.cord[..., kept]
+    jacobian = result.distortion.encoding.jacobian(result.distortion.aligned.field_hz)
+    return float(jacobian[inside].min()) if inside.any() else None
 
 
 def _similarity(source: Source) -> tuple[float, float] | None:
@@ -255,6 +282,8 @@ def _agreement(result: RunResult, mask: NDArray | None = None) -> FieldAgreement
     mask = result.brain if mask is None else mask
     if result.distortion is None or result.distortion.other_hz is None or not mask.any():
         return None
+    if mask.sum() < _FEWEST_VOXELS or np.ptp(result.distortion.other_hz[mask]) == 0:
+        return None
     both = [result.distortion.aligned.field_hz, result.distortion.other_hz]
     if result.choice.source is not None and result.choice.source.kind != "pepolar":
         both.reverse()
@@ -275,7 +304,10 @@ def _breathing(result: RunResult) -> tuple[BreathingShift | None, str]:
         if recording is None:
             return None, "Shift of the cord with breathing is not shown: no breathing recording that can be placed in time."
         times = result.motion.times_s[:, cord.slices]
-        return breathing_shift(cord.measured_mm[..., axis], times, *recording, mm_per_hz=mm_per_hz), ""
+        found = breathing_shift(cord.measured_mm[..., axis], times, *recording, mm_per_hz=mm_per_hz)
+        if not np.isfinite(found.amplitude_mm).any():
+            return None, "Shift of the cord with breathing is not shown: too few volumes."
+        return found, ""
     except CoSpineError as error:
         return None, f"Shift of the cord with breathing is not shown: {error}"
 
@@ -378,9 +410,8 @@ def _pair_figure(result: RunResult, source: Source) -> Figure:
         there = resample_volume(mask.astype(np.float32), onto, source.grid.shape) > 0.5
         masks[name] = there if there.any() else None
     body = source.pair.reference > 0.2 * np.percentile(source.pair.reference, 98)
-    labels = [str(one.get("PhaseEncodingDirection", "?")) for one in source.fieldmap.sidecars]
     return field_figures.pair_images(
-        *source.pair.distorted, *source.pair.corrected, source.grid.affine, mask=body, labels=(labels[0], labels[-1]), **masks
+        *source.pair.distorted, *source.pair.corrected, source.grid.affine, mask=body, labels=source.directions, **masks
     )
 
 

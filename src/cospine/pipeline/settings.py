@@ -43,10 +43,13 @@ class Settings:
         choices=("auto", "pepolar", "phasediff", "none"),
     )
     overrides: Path | None = _option(
-        None, "folder with files named as our outputs; a mask there replaces ours", type=Path, metavar="DIR"
+        None,
+        "folder with files named as our outputs; a mask there (drawn on desc-coreg_boldref) replaces ours",
+        type=Path,
+        metavar="DIR",
     )
     cord_mask: Path | None = _option(
-        None, "cord mask on the grid of the BOLD run, when exactly one run is chosen", type=Path, metavar="FILE"
+        None, "cord mask drawn on desc-coreg_boldref (undistorted), when exactly one run is chosen", type=Path, metavar="FILE"
     )
     nprocs: int = _option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
     stop_on_first_crash: bool = _option(False, "stop at the first participant that fails")

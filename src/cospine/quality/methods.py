@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FieldSource = Literal["pepolar", "phasediff"]
+FieldSource = Literal["pepolar", "phasediff", "fieldmap"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ _JEZZARD = (
 )
 
 
+_JULIAN = (
+    "Julian A, Mang A, Ruthotto L (2024) PyHySCO: GPU-enabled susceptibility artifact distortion correction in seconds. "
+    "Frontiers in Neuroscience. arXiv:2403.10706"
+)
+
+
 def motion_methods(
     version: str,
     *,
@@ -68,7 +74,7 @@ def motion_methods(
         Regions whose mask the user gave.
     slice_times : bool
         Whether slice times were known and used.
-    field : "pepolar", "phasediff" or None
+    field : "pepolar", "phasediff", "fieldmap" or None
         What the field was estimated from; None where distortion was not corrected.
     jacobian : bool
         Whether the series was multiplied by the field's Jacobian.
@@ -118,7 +124,7 @@ def motion_methods(
         f"{sentence[0].upper()}{sentence[1:]}. tSNR is the mean over the standard deviation in time, not detrended. "
         "Carpet plots follow Power (2017)."
     )
-    by_field = {None: (), "pepolar": (_ANDERSSON, _RUTHOTTO), "phasediff": (_JEZZARD,)}[field]
+    by_field = {None: (), "pepolar": (_ANDERSSON, _RUTHOTTO, _JULIAN), "phasediff": (_JEZZARD,), "fieldmap": (_JEZZARD,)}[field]
     citations = (
         _DATA,
         *((_BAKER,) if brain else ()),
@@ -136,12 +142,18 @@ def _field_paragraphs(source: FieldSource, *, brain: bool, cord: bool, jacobian:
     """How the field was estimated, brought to the functional images and applied."""
     if source == "pepolar":
         estimated = (
-            "A field in Hz was estimated from two spin-echo EPIs of opposite phase encoding, by minimising the difference of "
+            "A field in Hz was estimated from EPIs of different phase encoding, by minimising the difference of "
             "the two unwarped, Jacobian-modulated images (Andersson et al., 2003) with a multi-resolution Gauss-Newton scheme, "
-            "a smoothness prior and the constraint that signal is conserved along the phase-encoding axis and the Jacobian "
-            "stays positive (Ruthotto et al., 2012); rigid motion between the two images was estimated along."
+            "smoothness and the constraint that the Jacobian stays positive (Ruthotto et al., 2012; Julian et al., 2024); rigid "
+            "motion between the two images was estimated along."
         )
-        reference = "The undistorted spin-echo image"
+        reference = "The unwarped image"
+    elif source == "fieldmap":
+        estimated = (
+            "A field map of the dataset was used, in Hz, smoothed within the signal. Its shim may differ from that of the "
+            "functional images."
+        )
+        reference = "The magnitude image"
     else:
         estimated = (
             "A field in Hz was computed from the phase difference of two gradient echoes: unwrapped inside a mask of the "
