@@ -57,3 +57,17 @@ def test_images_that_never_meet_keep_the_start() -> None:
     parameters, information = register_mutual(fixed, GRID, fixed, Grid(SHAPE, away), fixed > 150)
     assert information == 0
     assert np.isfinite(parameters).all()
+
+
+def test_a_common_grid_does_not_hold_the_pose() -> None:
+    pose = rigid_matrix(np.array([0.8, -1.0, 1.4, 0.006, -0.004, 0.01]), np.zeros(3))
+    fixed = image((0, 400, 700, 1000), np.eye(4), GRID, 1)
+    moving = image((0, 900, 500, 150), pose, GRID, 2)
+    mask = ndimage.binary_opening(fixed > 150)
+    parameters, _ = register_mutual(fixed, GRID, moving, GRID, mask)
+    found = rigid_matrix(parameters, GRID.to_ras(np.argwhere(mask).mean(axis=0)))
+    at = np.argwhere(mask)[::50]
+    points = np.c_[GRID.to_ras(at), np.ones(len(at))]
+    error, moved = (np.linalg.norm(points @ (one - pose)[:3].T, axis=1).mean() for one in (found, np.eye(4)))
+    assert moved > 1.5
+    assert error < 0.35
