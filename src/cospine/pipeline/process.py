@@ -144,6 +144,7 @@ def process_run(
         distortion = correct(run, choice, motion, grid, jacobian="fmap-jacobian" not in settings.ignore)
     brain, cord_mask = motion.masks.brain, motion.masks.cord.mask
     if distortion is not None:
+        choice = distortion.choice  # with what was checked on the way to the run
         brain = _in_place(brain, given.brain, distortion)
         cord_mask = _in_place(cord_mask, given.cord, distortion)
 
