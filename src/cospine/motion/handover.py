@@ -37,8 +37,11 @@ def acquisition_times(volumes: int, slices: int, tr_s: float, slice_times_s: NDA
     return np.add.outer(np.arange(volumes) * tr_s, offset)
 
 
-def head_share(grid: Grid, brain: NDArray, has_cord: bool) -> NDArray:
-    """How much of its displacement each slice takes from the head (1) rather than the cord (0), shape (slices,)."""
+def head_share(grid: Grid, brain: NDArray, has_cord: bool, above_mm: float = _ABOVE_MM, below_mm: float = _BELOW_MM) -> NDArray:
+    """How much of its displacement each slice takes from the head (1) rather than what is below it (0), shape (slices,).
+
+    One passes into the other from `above_mm` above to `below_mm` below the brain's lowest slice.
+    """
     if not has_cord:
         return np.ones(grid.shape[2])
     if not brain.any():
@@ -53,7 +56,7 @@ def head_share(grid: Grid, brain: NDArray, has_cord: bool) -> NDArray:
             "leave the cord out with --regions brain, or the brain with --regions cord",
         )
     height = (np.arange(grid.shape[2]) - lowest) * sign * float(grid.voxel_mm[2])
-    part = np.clip((height + _BELOW_MM) / (_ABOVE_MM + _BELOW_MM), 0, 1)
+    part = np.clip((height + below_mm) / (above_mm + below_mm), 0, 1)
     return part * part * (3 - 2 * part)
 
 

@@ -24,6 +24,7 @@ from cospine.field.phasediff import (
     field_from_two_phases,
     phase_to_radians,
 )
+from cospine.motion.handover import head_share
 from cospine.pipeline.motion_stage import Motion
 from cospine.pipeline.settings import Settings
 from cospine.space.grid import Grid
@@ -291,16 +292,9 @@ def _align(source: Source, motion: Motion, grid: Grid, encoding: Encoding) -> Al
 
 def neck_follows(grid: Grid, brain: NDArray) -> NDArray[np.float64] | None:
     """How much of the head's pose each slice takes: all in the brain, none in the trunk; None where slices are not stacked so."""
-    axis, sign = grid.axis_of("S")
-    if axis != 2:
+    if grid.axis_of("S")[0] != 2:
         return None
-    if not brain.any():
-        return np.zeros(grid.shape[2])
-    held = np.flatnonzero(brain.any(axis=(0, 1)))
-    lowest = held.min() if sign > 0 else held.max()
-    height = (np.arange(grid.shape[2]) - lowest) * sign * float(grid.voxel_mm[2])
-    part = np.clip(1 + height / _TRUNK_MM, 0, 1)
-    return part * part * (3 - 2 * part)
+    return head_share(grid, brain, True, above_mm=0.0, below_mm=_TRUNK_MM)
 
 
 # --- sources --------------------------------------------------------------------------------------------------------

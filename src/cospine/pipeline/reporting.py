@@ -4,35 +4,21 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cospine import __version__
 from cospine.bids import Dataset, Participant, Run, read_tsv
-from cospine.errors import CoSpineError
-from cospine.field.breathing import BreathingShift, breathing_shift
-from cospine.pipeline.field_stage import Source, respiration
+from cospine.field.breathing import BreathingShift
+from cospine.pipeline.field_report import FieldReport, breathing_figure, breathing_of, method_of
 from cospine.pipeline.process import RunResult
 from cospine.pipeline.settings import Settings
-from cospine.quality import carpet, field_figures, field_profiles, maps, metrics, mosaic, traces
-from cospine.quality.field_metrics import (
-    CordDisplacement,
-    FieldAgreement,
-    cord_displacement,
-    field_agreement_figures,
-    similarity,
-    slice_cutoff,
-)
+from cospine.quality import carpet, maps, metrics, mosaic, traces
 from cospine.quality.figure import Figure
 from cospine.quality.methods import MethodsText, motion_methods
 from cospine.quality.report import Failure, Number, ParticipantReport, RunReport, Verdict, participant_html
-from cospine.quality.verdicts import field_numbers, field_verdicts, run_numbers, run_verdicts
-from cospine.space.grid import Grid
-from cospine.space.resample import resample_volume
-
-_FEWEST_VOXELS = 1000  # in which two fields are compared
+from cospine.quality.verdicts import run_numbers, run_verdicts
 
 
 @dataclass(frozen=True)
@@ -76,10 +62,11 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         notes.append("Slice times were not used: they were ignored, or slices are not stacked along the third voxel axis.")
     if result.dummies:
         notes.append(f"The first {result.dummies} volumes are not in steady state: kept, flagged, left out of tSNR.")
-    breathing, silence = _breathing(result)
+    breathing, silence = breathing_of(result)
     if silence:
         notes.append(silence)
-    verdicts, numbers = _summary(result)
+    field = FieldReport.of(result)
+    verdicts, numbers = _summary(result, field)
     page = RunReport(
         prefix=run.prefix,
         title=", ".join(f"{key} {value}" for key, value in run.entities.items() if key != "sub").replace("task ", "", 1),
@@ -87,7 +74,7 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         verdicts=verdicts,
         numbers=numbers,
         findings=run.findings,
-        figures=_figures(result, breathing),
+        figures=_figures(result, field, breathing),
         notes=tuple(notes),
         outputs=_outputs(result),
     )
@@ -96,7 +83,7 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         regions=tuple(result.regions),
         given=tuple(result.given),
         slice_times=result.slice_times_used,
-        field=_method(result),
+        field=method_of(result),
         jacobian="fmap-jacobian" not in result.ignored,
     )
     return RunSection(page, text)
@@ -178,7 +165,7 @@ def _facts(run: Run, participant: Participant, result: RunResult) -> tuple[tuple
     )
 
 
-def _summary(result: RunResult) -> tuple[tuple[Verdict, ...], tuple[Number, ...]]:
+def _summary(result: RunResult, field: FieldReport) -> tuple[tuple[Verdict, ...], tuple[Number, ...]]:
     """Verdicts in plain words, and headline numbers."""
     motion = result.motion
     what: dict[str, Any] = {
@@ -187,7 +174,6 @@ def _summary(result: RunResult) -> tuple[tuple[Verdict, ...], tuple[Number, ...]
         "tsnr_before": metrics.tsnr_by_region(result.tsnr_raw, motion.regions),
         "tsnr_after": metrics.tsnr_by_region(result.tsnr, result.regions),
     }
-    about = _field_summary(result)
     numbers = list(run_numbers(**what))
     if motion.cord is not None:
         numbers.append(Number("Cord shift known to, median SD", f"{np.median(motion.cord.sd_mm):.2f}", "mm", region="cord"))
@@ -206,113 +192,11 @@ def _summary(result: RunResult) -> tuple[tuple[Verdict, ...], tuple[Number, ...]
             turned = float(np.rad2deg(np.abs(pose[3:]).max()))
             text = f"{np.linalg.norm(pose[:3]):.1f} mm, {turned:.1f}°"
             numbers.insert(0, Number("Head between field map and run", text, region="brain"))
-        numbers = [*field_numbers(**{key: about[key] for key in ("cord_mm", "brain_mm", "similarity")}), *numbers]
-    return (*field_verdicts(**about), *run_verdicts(**what, interpolation_gain=result.blur_gain)), tuple(numbers)
+        numbers = [*field.numbers(), *numbers]
+    return (*field.verdicts(), *run_verdicts(**what, interpolation_gain=result.blur_gain)), tuple(numbers)
 
 
-def _method(result: RunResult) -> Literal["pepolar", "phasediff", "fieldmap"] | None:
-    """What the methods text says of the field."""
-    source = result.choice.source
-    if source is None:
-        return None
-    if source.pair is not None:
-        return "pepolar"
-    return "fieldmap" if source.fieldmap.kind == "fieldmap" else "phasediff"
-
-
-def _field_summary(result: RunResult) -> dict[str, Any]:
-    """What verdicts and numbers say of the correction of distortion."""
-    choice, distortion = result.choice, result.distortion
-    if distortion is None or choice.source is None:
-        return {"source": None, "reason": choice.reason, "asked_for": choice.asked_for}
-    source, shown = choice.source, np.abs(_displacement_mm(result))
-    profile = _cord_displacement(result)
-    cutoff = None if profile is None else slice_cutoff(profile)
-    names = {"pepolar": "a pair of reversed phase encoding", "phasediff": "gradient-echo phase"}
-    return {
-        "source": f"{names[source.kind]} ({source.identifier})",
-        "reason": f"Chosen: {choice.reason}; linked by {choice.linked_by}",
-        "cord_mm": None if profile is None or cutoff == 0 else float(np.nanmean(np.abs(profile.mean_mm[:cutoff]))),
-        "brain_mm": float(shown[result.brain].mean()) if result.brain.any() else None,
-        "similarity": _similarity(source),
-        "failed_checks": [f"{one.name}: {one.text}" for one in choice.checks if one.passed is False],
-        "cutoff_z_mm": None if profile is None or cutoff is None else float(profile.z_mm[cutoff]),
-        "jacobian_min": _smallest_jacobian(result, profile, cutoff),
-        "agreement": None if (found := _agreement(result)) is None else (found.slope, found.rms_hz),
-    }
-
-
-def _smallest_jacobian(result: RunResult, profile: CordDisplacement | None, cutoff: int | None) -> float | None:
-    """Of the run's correction, in the brain and in the cord above the cut-off."""
-    assert result.distortion is not None
-    inside = result.brain.copy()
-    if profile is not None:
-        kept = profile.slices[:cutoff]
-        inside[..., kept] |= result.cord[..., kept]
-    jacobian = result.distortion.encoding.jacobian(result.distortion.aligned.field_hz)
-    return float(jacobian[inside].min()) if inside.any() else None
-
-
-def _similarity(source: Source) -> tuple[float, float] | None:
-    """NCC of the two images of a pair in the body, before and after."""
-    if source.pair is None:
-        return None
-    body = source.pair.reference > 0.2 * np.percentile(source.pair.reference, 98)
-    return similarity(*source.pair.distorted, body), similarity(*source.pair.corrected, body)
-
-
-def _displacement_mm(result: RunResult) -> NDArray[np.floating]:
-    """Displacement along the phase-encoding axis toward the higher index, mm (x, y, z)."""
-    assert result.distortion is not None
-    shift = result.distortion.shift
-    return shift.voxels * np.float32(result.grid.voxel_mm[shift.axis])
-
-
-def _cord_displacement(result: RunResult) -> CordDisplacement | None:
-    if result.distortion is None or not result.cord.any():
-        return None
-    jacobian = result.distortion.encoding.jacobian(result.distortion.aligned.field_hz)
-    return cord_displacement(
-        _displacement_mm(result), result.cord, result.grid.affine, jacobian=jacobian, slice_axis=result.run.slice_axis
-    )
-
-
-def _agreement(result: RunResult, mask: NDArray | None = None) -> FieldAgreement | None:
-    """The pair's field against the independent one in a mask (the brain), where both are."""
-    mask = result.brain if mask is None else mask
-    if result.distortion is None or result.distortion.other_hz is None or not mask.any():
-        return None
-    if mask.sum() < _FEWEST_VOXELS or np.ptp(result.distortion.other_hz[mask]) == 0:
-        return None
-    both = [result.distortion.aligned.field_hz, result.distortion.other_hz]
-    if result.choice.source is not None and result.choice.source.kind != "pepolar":
-        both.reverse()
-    return field_agreement_figures(both[0], both[1], mask, result.grid.affine)
-
-
-def _breathing(result: RunResult) -> tuple[BreathingShift | None, str]:
-    """Shift of the cord along the phase-encoding axis that follows breathing, or why it is not told."""
-    run, cord = result.run, result.motion.cord
-    if cord is None or "physio" in result.ignored or not run.physio or run.phase_encoding is None:
-        return None, ""
-    axis = "ijk".index(run.phase_encoding[0])
-    if axis > 1:
-        return None, ""
-    mm_per_hz = None if run.total_readout_s is None else run.total_readout_s * float(result.grid.voxel_mm[axis])
-    try:
-        recording = respiration(run)
-        if recording is None:
-            return None, "Shift of the cord with breathing is not shown: no breathing recording that can be placed in time."
-        times = result.motion.times_s[:, cord.slices]
-        found = breathing_shift(cord.measured_mm[..., axis], times, *recording, mm_per_hz=mm_per_hz)
-        if not np.isfinite(found.amplitude_mm).any():
-            return None, "Shift of the cord with breathing is not shown: too few volumes."
-        return found, ""
-    except CoSpineError as error:
-        return None, f"Shift of the cord with breathing is not shown: {error}"
-
-
-def _figures(result: RunResult, breathing: BreathingShift | None) -> tuple[Figure, ...]:
+def _figures(result: RunResult, field: FieldReport, breathing: BreathingShift | None) -> tuple[Figure, ...]:
     motion, grid, tr_s = result.motion, result.grid, result.run.tr_s
     brain, cord = result.brain, result.cord
     brain_mask = brain if brain.any() else None
@@ -325,7 +209,9 @@ def _figures(result: RunResult, breathing: BreathingShift | None) -> tuple[Figur
     figures = [mosaic.overview(reference, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask)]
     if cord_mask is not None:
         figures.append(mosaic.cord_mosaic(reference, grid.affine, cord, brain_mask=brain_mask))
-    figures += _field_figures(result, breathing, brain_mask, cord_mask)
+    figures += field.figures()
+    if breathing is not None:
+        figures.append(breathing_figure(result, breathing))
     if motion.head is not None:
         figures.append(
             traces.head_motion(
@@ -355,70 +241,6 @@ def _figures(result: RunResult, breathing: BreathingShift | None) -> tuple[Figur
         carpet.carpet(result.series, grid.affine, regions, tr_s, fd_mm=result.displacement, std_dvars=result.dvars[1]),
     ]
     return tuple(figures)
-
-
-def _field_figures(
-    result: RunResult, breathing: BreathingShift | None, brain: NDArray | None, cord: NDArray | None
-) -> list[Figure]:
-    """Distortion before and after, the field, its profile along the cord, and what else is known of it."""
-    figures: list[Figure] = []
-    distortion, source, affine = result.distortion, result.choice.source, result.grid.affine
-    masks: dict[str, Any] = {"brain_mask": brain, "cord_mask": cord}
-    profile = _cord_displacement(result)
-    if distortion is not None and source is not None:
-        figures.append(field_figures.unwarped(result.motion.reference, result.mean, affine, **masks))
-        axis = distortion.shift.axis
-        figures.append(field_figures.field_map(distortion.aligned.field_hz, affine, _displacement_mm(result), axis=axis, **masks))
-        if profile is not None:
-            cutoff = slice_cutoff(profile)
-            remaining = None
-            apart = _agreement(result, result.brain | result.cord)
-            if apart is not None:  # what a different shim explains is taken away
-                left = distortion.encoding.displacement(apart.residual_hz) * np.float32(result.grid.voxel_mm[axis])
-                remaining = cord_displacement(left, result.cord, affine, slice_axis=result.run.slice_axis).mean_mm
-            figures.append(
-                field_profiles.cord_profile(
-                    profile.z_mm,
-                    profile.mean_mm,
-                    remaining,
-                    cutoff_z_mm=None if cutoff is None else float(profile.z_mm[cutoff]),
-                    toward=_toward(result.grid, axis),
-                )
-            )
-        if source.pair is not None:
-            figures.append(_pair_figure(result, source))
-        found = _agreement(result)
-        if found is not None:
-            figures.append(field_figures.field_agreement(found, affine, **masks))
-    if breathing is not None and result.motion.cord is not None:
-        slices = result.motion.cord.slices
-        middle = np.stack([np.full(slices.size, (n - 1) / 2) for n in result.grid.shape[:2]] + [slices], axis=1)
-        heights = result.grid.to_ras(middle)[:, 2]
-        figures.append(
-            field_profiles.breathing_profile(heights, breathing.amplitude_mm, breathing.r_squared, breathing.null_r_squared)
-        )
-    return figures
-
-
-def _pair_figure(result: RunResult, source: Source) -> Figure:
-    """The two images of a pair, on their own grid, with the run's masks brought there."""
-    assert source.pair is not None
-    assert result.distortion is not None
-    onto = np.linalg.inv(result.distortion.aligned.matrices[len(result.distortion.aligned.matrices) // 2])
-    masks = {}
-    for name, mask in (("brain_mask", result.brain), ("cord_mask", result.cord)):
-        there = resample_volume(mask.astype(np.float32), onto, source.grid.shape) > 0.5
-        masks[name] = there if there.any() else None
-    body = source.pair.reference > 0.2 * np.percentile(source.pair.reference, 98)
-    return field_figures.pair_images(
-        *source.pair.distorted, *source.pair.corrected, source.grid.affine, mask=body, labels=source.directions, **masks
-    )
-
-
-def _toward(grid: Grid, axis: int) -> str:
-    """Anatomical direction toward which a stored axis grows, in words."""
-    names = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
-    return names[grid.axis_codes[axis]]
 
 
 def _events(run: Run) -> list[tuple[float, float, str]]:
