@@ -36,6 +36,15 @@ def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
     return None
 
 
+def all_physio(index: Index, participant: str) -> tuple[Path, ...]:
+    """Return every recording of a participant, whatever run it is named after."""
+    return tuple(index.root / entry.relative for entry in index.entries(participant, "func") if _is_recording(entry))
+
+
+def _is_recording(entry: Entry) -> bool:
+    return entry.name.suffix == "physio" and entry.name.extension in (".tsv.gz", ".tsv")
+
+
 def find_physio(index: Index, entry: Entry, say: Report) -> tuple[Path, ...]:
     """Return the recordings that carry the name of a BOLD image; what their sidecars lack is reported."""
     mine = {key: value for key, value in entry.name.entities.items() if key != "echo"}
@@ -43,9 +52,7 @@ def find_physio(index: Index, entry: Entry, say: Report) -> tuple[Path, ...]:
     by_clock: dict[str, float] = {}
     for candidate in index.folders[entry.folder]:
         theirs = {key: value for key, value in candidate.name.entities.items() if key != "recording"}
-        if candidate.name.suffix != "physio" or candidate.name.extension not in (".tsv.gz", ".tsv"):
-            continue
-        if theirs != mine:
+        if not _is_recording(candidate) or theirs != mine:
             continue
         found.append(index.root / candidate.relative)
         sidecar = index.sidecar(candidate)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from cospine.bids.attached import all_physio
 from cospine.bids.fieldmaps import FieldmapImage, group_fieldmaps, link_fieldmaps
 from cospine.bids.findings import Finding, finding
 from cospine.bids.headers import read_header, survey_image
@@ -223,6 +224,7 @@ def _participant(
         t1w=paths["T1w"],
         t2w=paths["T2w"],
         fieldmaps=tuple(fieldmaps),
+        physio=all_physio(index, label),
         attributes=attributes,
         findings=tuple(findings),
         links=links,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.bids.clock import clock_s, moment
 from cospine.bids.findings import Finding, has_error
 
 FieldmapKind = Literal["pepolar", "phasediff", "phases", "fieldmap"]
@@ -50,7 +51,7 @@ class Run:
     events : Path or None
         Table of the task.
     physio : tuple of Path
-        Recordings.
+        Recordings that carry its name.
     findings : tuple of Finding
         About this run.
     """
@@ -88,6 +89,12 @@ class Run:
     def task(self) -> str:
         """Task label of the file name."""
         return self.entities.get("task", "")
+
+    @property
+    def acquisition_clock_s(self) -> float | None:
+        """AcquisitionTime of the sidecar (the first volume's), s since midnight; None where it says none."""
+        date = moment(self.sidecar.get("AcquisitionDateTime"))
+        return clock_s(self.sidecar.get("AcquisitionTime") if date is None else date.time().isoformat())
 
     @property
     def runnable(self) -> bool:
@@ -146,6 +153,8 @@ class Participant:
         Anatomical images whose headers can be read.
     fieldmaps : tuple of FieldmapSet
         Usable ones.
+    physio : tuple of Path
+        All recordings of the person, whatever run they are named after.
     attributes : mapping of str to str
         Row of participants.tsv.
     findings : tuple of Finding
@@ -159,6 +168,7 @@ class Participant:
     t1w: tuple[Path, ...] = ()
     t2w: tuple[Path, ...] = ()
     fieldmaps: tuple[FieldmapSet, ...] = ()
+    physio: tuple[Path, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     links: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)

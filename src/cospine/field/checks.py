@@ -1,6 +1,5 @@
 """Whether a field map fits the run it is linked to, told from sidecars and grids, and which of several to use."""
 
-import datetime
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cospine.bids.clock import DAY_S, clock_s, moment
 
 Wanted = Literal["auto", "pepolar", "phasediff"]
 
@@ -19,7 +20,6 @@ _LEAST_ANGLE_DEG = 0.1
 _LEAST_SHIFT_MM = 0.1
 _LONGEST_GAP_MIN = 15.0
 _SAME_READOUT = 0.01  # relative
-_DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -261,46 +261,16 @@ def _gap(sidecars: Sequence[Mapping[str, Any]], run_sidecar: Mapping[str, Any]) 
 
 def _seconds_after(run: Mapping[str, Any], image: Mapping[str, Any]) -> float | None:
     """From the run's start to the image's; of times without a date the shorter way round the clock."""
-    dates = [_moment(one.get("AcquisitionDateTime")) for one in (run, image)]
+    dates = [moment(one.get("AcquisitionDateTime")) for one in (run, image)]
     if dates[0] is not None and dates[1] is not None:
         return (dates[1] - dates[0]).total_seconds()
     times = [
-        _of_day(one.get("AcquisitionTime")) if date is None else _of_day(date.time().isoformat())
+        clock_s(one.get("AcquisitionTime")) if date is None else clock_s(date.time().isoformat())
         for one, date in zip((run, image), dates, strict=True)
     ]
     if times[0] is None or times[1] is None:
         return None
-    return (times[1] - times[0] + _DAY_S / 2) % _DAY_S - _DAY_S / 2
-
-
-def _moment(value: Any) -> datetime.datetime | None:
-    """Date and time, ISO 8601 or as in DICOM (20250131121251.665); without its zone, which scanners set alike."""
-    text = str(value).strip()
-    if match := re.fullmatch(r"(\d{14})(\.\d+)?", text):
-        seconds = float(match[2] or 0)
-        try:
-            return datetime.datetime.strptime(match[1], "%Y%m%d%H%M%S") + datetime.timedelta(seconds=seconds)
-        except ValueError:
-            return None
-    try:
-        return datetime.datetime.fromisoformat(text).replace(tzinfo=None) if "T" in text or " " in text else None
-    except ValueError:
-        return None
-
-
-def _of_day(value: Any) -> float | None:
-    """Seconds since midnight of 12:12:51.665, of DICOM's 121251.665, or of a number of seconds."""
-    text = "" if isinstance(value, bool) else str(value).strip()
-    if match := re.fullmatch(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", text):
-        hours, minutes, seconds = (float(part) for part in match.groups())
-    elif re.fullmatch(r"\d+(\.\d+)?", text):
-        number = float(text)
-        hours, minutes, seconds = number // 10000, number // 100 % 100, number % 100
-        if (minutes >= 60 or seconds >= 60) and number < _DAY_S:
-            return number
-    else:
-        return None
-    return 3600 * hours + 60 * minutes + seconds if hours < 24 and minutes < 60 and seconds < 61 else None
+    return (times[1] - times[0] + DAY_S / 2) % DAY_S - DAY_S / 2
 
 
 def _shim_of(sidecar: Mapping[str, Any]) -> list[float] | None:

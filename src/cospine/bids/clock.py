@@ -1,0 +1,37 @@
+"""When images and recordings were taken, as files write it."""
+
+import datetime
+import re
+from typing import Any
+
+DAY_S = 86_400.0
+
+
+def moment(value: Any) -> datetime.datetime | None:
+    """Date and time, ISO 8601 or as in DICOM (20250131121251.665); without its zone, which scanners set alike."""
+    text = str(value).strip()
+    if match := re.fullmatch(r"(\d{14})(\.\d+)?", text):
+        seconds = float(match[2] or 0)
+        try:
+            return datetime.datetime.strptime(match[1], "%Y%m%d%H%M%S") + datetime.timedelta(seconds=seconds)
+        except ValueError:
+            return None
+    try:
+        return datetime.datetime.fromisoformat(text).replace(tzinfo=None) if "T" in text or " " in text else None
+    except ValueError:
+        return None
+
+
+def clock_s(value: Any) -> float | None:
+    """Seconds since midnight of 12:12:51.665, of DICOM's 121251.665, or of a number of seconds."""
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if match := re.fullmatch(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", text):
+        hours, minutes, seconds = (float(part) for part in match.groups())
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        number = float(text)
+        hours, minutes, seconds = number // 10000, number // 100 % 100, number % 100
+        if (minutes >= 60 or seconds >= 60) and number < DAY_S:
+            return number
+    else:
+        return None
+    return 3600 * hours + 60 * minutes + seconds if hours < 24 and minutes < 60 and seconds < 61 else None
