@@ -173,3 +173,36 @@ def test_tables_of_all_systems(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=reason):
             read_tsv(path)
+
+
+def test_phase_images_belong_to_their_magnitudes(tree):
+    plain = only_run(tree)
+    assert plain.phase is None
+    for path in list((tree / "sub-01/func").glob("*_bold.*")):
+        path.rename(path.with_name(path.name.replace("_bold", "_part-mag_bold")))
+    tree.image("sub-01/func/sub-01_task-pain_part-phase_bold.nii.gz")
+    tree.image("sub-01/func/sub-01_task-pain_run-2_part-phase_bold.nii.gz")
+    run = only_run(tree)
+    assert run.phase == tree / "sub-01/func/sub-01_task-pain_part-phase_bold.nii.gz"
+    assert len(run.physio) == 2
+
+
+def test_a_person_has_all_recordings_and_a_run_its_own(tree):
+    tree.person(task="rest")
+    (person,) = read_dataset(tree.root, tasks=["rest"]).participants
+    assert len(person.physio) == 4
+    assert len(person.runs[0].physio) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "seconds"),
+    [
+        ("AcquisitionTime", "13:29:10.250", 48_550.25),
+        ("AcquisitionTime", "132910.25", 48_550.25),
+        ("AcquisitionDateTime", "2024-03-01T00:00:02.5", 2.5),
+        ("AcquisitionTime", "yesterday", None),
+    ],
+)
+def test_time_of_day_of_the_first_volume(tree, key, value, seconds):
+    tree.json(f"{RUN}.json", **{key: value})
+    assert only_run(tree).acquisition_clock_s == seconds

@@ -1,10 +1,10 @@
-"""What is attached to a run: its events and its physiological recordings."""
+"""What is attached to a run: its events, its phase images and its physiological recordings."""
 
 import math
 from pathlib import Path
 
 from cospine.bids.findings import Report
-from cospine.bids.index import Entry, Index
+from cospine.bids.index import IMAGE_EXTENSIONS, Entry, Index
 from cospine.bids.tables import number, read_tsv
 
 _HOUR_S = 3600.0
@@ -36,6 +36,21 @@ def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
     return None
 
 
+def find_phase(index: Index, entry: Entry) -> Path | None:
+    """Return the phase images of a magnitude series: the file named as it but for `part-phase`."""
+    for candidate in index.folders[entry.folder]:
+        name = candidate.name
+        if name.suffix != entry.name.suffix or name.entities.get("part") != "phase" or name.extension not in IMAGE_EXTENSIONS:
+            continue
+        if _without(candidate, "part") == _without(entry, "part"):
+            return index.root / candidate.relative
+    return None
+
+
+def _without(entry: Entry, *keys: str) -> dict[str, str]:
+    return {key: value for key, value in entry.name.entities.items() if key not in keys}
+
+
 def all_physio(index: Index, participant: str) -> tuple[Path, ...]:
     """Return every recording of a participant, whatever run it is named after."""
     return tuple(index.root / entry.relative for entry in index.entries(participant, "func") if _is_recording(entry))
@@ -47,12 +62,11 @@ def _is_recording(entry: Entry) -> bool:
 
 def find_physio(index: Index, entry: Entry, say: Report) -> tuple[Path, ...]:
     """Return the recordings that carry the name of a BOLD image; what their sidecars lack is reported."""
-    mine = {key: value for key, value in entry.name.entities.items() if key != "echo"}
+    mine = _without(entry, "echo", "part")
     found: list[Path] = []
     by_clock: dict[str, float] = {}
     for candidate in index.folders[entry.folder]:
-        theirs = {key: value for key, value in candidate.name.entities.items() if key != "recording"}
-        if not _is_recording(candidate) or theirs != mine:
+        if not _is_recording(candidate) or _without(candidate, "recording") != mine:
             continue
         found.append(index.root / candidate.relative)
         sidecar = index.sidecar(candidate)

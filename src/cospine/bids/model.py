@@ -48,6 +48,8 @@ class Run:
         `i`, `i-`, `j`, `j-`, `k`, `k-`.
     total_readout_s : float or None
         TotalReadoutTime, s.
+    phase : Path or None
+        Phase images (`part-phase`) of the same volumes.
     events : Path or None
         Table of the task.
     physio : tuple of Path
@@ -70,6 +72,7 @@ class Run:
     multiband: int = 1
     phase_encoding: str | None = None
     total_readout_s: float | None = None
+    phase: Path | None = None
     events: Path | None = None
     physio: tuple[Path, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cospine.bids.attached import find_events, find_physio
+from cospine.bids.attached import find_events, find_phase, find_physio
 from cospine.bids.findings import Report
 from cospine.bids.headers import check_orientation, read_header
 from cospine.bids.images import ImageHeader, image_header, survey
@@ -82,7 +82,7 @@ def read_run(index: Index, participant: str, entry: Entry) -> Run:
     _task_name(run, sidecar.files, say)
     events = find_events(index, entry, say)
     physio = find_physio(index, entry, say)
-    return replace(run, events=events, physio=physio, findings=tuple(say.findings))
+    return replace(run, phase=find_phase(index, entry), events=events, physio=physio, findings=tuple(say.findings))
 
 
 def verify_run(run: Run, root: Path) -> Run:
