@@ -120,3 +120,34 @@ def test_each_channel_is_placed_by_its_own_clock():
     breath = choose("respiratory", RUN, [recording(clock_s=35_950.0), recording(kind="respiratory", clock_s=35_980.5)], [])
     assert cardiac.placed.recording.start_s == pytest.approx(-50.0)
     assert breath.placed.recording.start_s == pytest.approx(-19.5)
+
+
+def test_marks_of_another_run_are_told_by_the_clock() -> None:
+    marks = 20.0 + np.arange(100) * 2.0
+    foreign = recording(clock_s=36_900.0, volumes_s=marks, source="left.puls")  # as many volumes, 15 minutes later
+    choice = choose("cardiac", RUN, [foreign], [recording(clock_s=35_980.0, volumes_s=marks, source="right.puls")])
+    assert choice.placed is not None
+    assert choice.placed.recording.source == "right.puls"
+    assert choice.placed.how == "volume marks"
+    assert choose("cardiac", RUN, [foreign], []).placed is None
+
+
+def test_marks_of_a_series_that_ends_early_are_those_of_the_whole() -> None:
+    short = Session("cut", volumes=60, tr_s=2.0, claimed=100)
+    assert marked_start_s(recording(volumes_s=12.0 + np.arange(100) * 2.0), short) == pytest.approx(-12.0)
+
+
+def test_of_two_sensors_the_better_signal_is_used() -> None:
+    t = np.arange(300 * 50) / 50
+    noise = Recording("cardiac", np.random.default_rng(0).standard_normal(t.size), 50.0, start_s=-50.0, source="ecg")
+    beats = np.exp(-(((t % 0.9) - 0.3) ** 2) / 0.01)
+    pulse = Recording("cardiac", beats, 50.0, start_s=-50.0, sensor="ppg", source="ppg")
+    choice = choose("cardiac", RUN, [noise, pulse], [])
+    assert choice.placed is not None
+    assert choice.placed.recording.source == "ppg"
+    assert any("better signal than ecg" in note for note in choice.notes)
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    placed = place(recording(volumes_s=np.arange(99) * 2.0), RUN)
+    assert "its 99 volume marks are not 100 in a row" in placed.notes[0]

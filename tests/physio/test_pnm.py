@@ -108,7 +108,9 @@ def test_thirty_two_columns_from_true_peaks(body, belt):
             assert wanted[name][v, k] == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.parametrize(("orders", "count"), [((4, 4, (2, 2)), 32), ((3, 4, (1, 1)), 18), ((2, 0, (0, 0)), 4), ((0, 0, (0, 0)), 0)])
+@pytest.mark.parametrize(
+    ("orders", "count"), [((4, 4, (2, 2)), 32), ((3, 4, (1, 1)), 18), ((2, 0, (0, 0)), 4), ((0, 0, (0, 0)), 0)]
+)
 def test_number_of_columns(orders, count):
     names, columns = pnm_columns(np.zeros((5, 2)), np.ones((5, 2)), Orders(*orders))
     assert len(names) == columns.shape[2] == Orders(*orders).columns == count

@@ -72,3 +72,9 @@ def test_without_beats_or_breaths_the_columns_are_empty():
     times = np.arange(10.0)[:, None]
     assert np.all(heart_column(np.empty(0), times) == 0)
     assert np.all(respiration_column(np.ones(100), 10.0, 0.0, np.empty(0), times) == 0)
+
+
+def test_lost_beats_are_no_slow_heart():
+    beats = np.r_[np.arange(0, 60, 1.0), np.arange(80, 140, 1.0)]
+    rate = heart_rate(beats, np.arange(3, 135, 1.0))
+    np.testing.assert_allclose(rate, 60.0, rtol=1e-9)

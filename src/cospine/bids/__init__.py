@@ -1,5 +1,6 @@
 """Reading a BIDS dataset, linking its parts, naming and writing derivatives."""
 
+from cospine.bids.attached import load_events
 from cospine.bids.dataset import read_dataset
 from cospine.bids.derivatives import Derivatives
 from cospine.bids.findings import CODES, SEVERITIES, Finding, finding, has_error
@@ -26,6 +27,7 @@ __all__ = [
     "has_error",
     "image_header",
     "load_bold",
+    "load_events",
     "load_image",
     "parse_name",
     "read_dataset",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cospine.bids.findings import Report
 from cospine.bids.index import IMAGE_EXTENSIONS, Entry, Index
+from cospine.bids.model import Run
 from cospine.bids.tables import number, read_tsv
 
 _HOUR_S = 3600.0
@@ -26,6 +27,8 @@ def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
             values = [float(value) for value in columns[name] if value != "n/a"]
             if not all(map(math.isfinite, values)) or (name == "onset" and not values):
                 raise ValueError(f"{name} holds no finite numbers")
+            if name == "duration" and any(value < 0 for value in values):
+                raise ValueError("duration holds negative numbers")
     except KeyError as error:
         reason = f"has no column {error}"
     except (OSError, ValueError) as error:
@@ -34,6 +37,28 @@ def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
         return path
     say("bad-events", f"{reason}; it is left aside", "Mend the table.", (table.relative,))
     return None
+
+
+def load_events(run: Run) -> tuple[tuple[float, float, str], ...]:
+    """Events of a run: onset (s from the first volume), duration (s) and condition, in the order of the table.
+
+    The condition is `trial_type`, or the task where the table has none. Rows without a finite onset, or with a duration that is
+    none, are left out (the reader has listed them as a finding).
+    """
+    if run.events is None:
+        return ()
+    table = read_tsv(run.events)
+    onsets, durations = table.get("onset", []), table.get("duration", [])
+    kinds = table.get("trial_type", ["n/a"] * len(onsets))
+    events = []
+    for onset, duration, kind in zip(onsets, durations, kinds, strict=True):
+        try:
+            start, length = float(onset), float(duration)
+        except ValueError:
+            continue
+        if math.isfinite(start) and math.isfinite(length) and length >= 0:
+            events.append((start, length, run.task if kind == "n/a" else kind))
+    return tuple(events)
 
 
 def find_phase(index: Index, entry: Entry) -> Path | None:

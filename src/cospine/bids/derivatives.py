@@ -28,6 +28,7 @@ BIDSIGNORE = (
     "*.html",
     "CITATION.md",
     "group",
+    "fsl",
 )
 CITATION = """\
 # How to cite
@@ -130,6 +131,13 @@ class Derivatives:
                     if place.is_relative_to(folder):
                         return scheme + place.relative_to(folder).as_posix()
         raise ValueError(f"{path} is neither in {self.root} nor in {self.raw}")
+
+    def source(self, path: Path) -> str:
+        """How a sidecar names a file that something was made of: its BIDS URI, or its bare name where it lies in no dataset."""
+        try:
+            return path.name if self.raw is None else self.uri(path)
+        except ValueError:
+            return path.name
 
     def write_image(
         self,

@@ -81,6 +81,12 @@ def phase_to_radians(stored: NDArray, sidecar_units: str | None = None) -> NDArr
     CoSpineError
         When the image is empty, constant or not finite, or its range is no known scale of phase.
     """
+    scale, zero = phase_scale(stored, sidecar_units)
+    return ((np.asarray(stored, dtype=np.float64) - zero) * scale).astype(np.float32)
+
+
+def phase_scale(stored: NDArray, sidecar_units: str | None = None) -> tuple[float, float]:
+    """Scale (rad) and zero of a phase image's numbers: phase is (stored - zero) * scale; see `phase_to_radians`."""
     values = np.asarray(stored, dtype=np.float64)
     if values.size == 0:
         raise CoSpineError("the phase image is empty", remedy="Convert it again from the scanner's files")
@@ -91,9 +97,9 @@ def phase_to_radians(stored: NDArray, sidecar_units: str | None = None) -> NDArr
     turn = 2 * np.pi
     declared = (sidecar_units or "").strip().lower() in ("rad", "radian", "radians")
     if (-np.pi - 0.01 <= low and high <= np.pi + 0.01) or (low >= 0 and high <= turn + 0.01):
-        return values.astype(np.float32)
+        return 1.0, 0.0
     if declared and max(-low, high) < 20 * turn:  # unwrapped already, or both echoes' sum
-        return values.astype(np.float32)
+        return 1.0, 0.0
     whole = bool(np.all(values == np.rint(values)))
     in_twos = whole and bool(np.all(np.mod(values, 2) == 0))
     width = high - low
@@ -110,7 +116,7 @@ def phase_to_radians(stored: NDArray, sidecar_units: str | None = None) -> NDArr
             f"values from {low:g} to {high:g} are no known scale of phase",
             remedy="Give the phase in rad, as 0..4095, -4096..4095 or in mrad",
         )
-    return ((values - zero) * scale).astype(np.float32)
+    return scale, zero
 
 
 def field_from_phase_difference(

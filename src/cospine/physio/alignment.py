@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.physio.peaks import find_peaks
 from cospine.physio.recording import DAY_S, Recording
 
 TOLERANCE_S = 0.1
 """Up to here two ways of placing a recording are taken to agree."""
+
+CLOCK_ERROR_S = 10.0
+"""Clocks of recorder and scanner differ by less: beyond, marks that fit a run by number alone belong to another."""
 
 WHOLE, PARTIAL = 0.95, 0.05
 """Shares of a run from which a recording covers it, and from which it covers a part worth using."""
@@ -37,12 +41,15 @@ class Session:
         Repetition time.
     clock_s : float or None
         AcquisitionTime of the first stored volume, s since midnight.
+    claimed : int or None
+        Volumes that there were, where the file ends early and holds fewer.
     """
 
     name: str
     volumes: int
     tr_s: float
     clock_s: float | None = None
+    claimed: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -113,12 +120,13 @@ def marked_start_s(recording: Recording, run: Session, near_s: float | None = No
         stretch closest to it is taken, if one is within half a TR; without it, nothing.
     """
     marks = np.sort(recording.volumes_s)
-    if marks.size < run.volumes or run.volumes < 2:
+    expected = run.claimed or run.volumes
+    if marks.size < expected or expected < 2:
         return None
     even = np.abs(np.diff(marks) - run.tr_s) <= max(_TR_TOLERANCE * run.tr_s, 2 / recording.rate_hz)
     lengths = np.r_[0, np.cumsum(even)]
-    firsts = np.arange(marks.size - run.volumes + 1)
-    whole = lengths[firsts + run.volumes - 1] - lengths[firsts] == run.volumes - 1
+    firsts = np.arange(marks.size - expected + 1)
+    whole = lengths[firsts + expected - 1] - lengths[firsts] == expected - 1
     starts = -marks[firsts[whole]]
     if starts.size == 0 or (near_s is None and starts.size > 1):
         return None
@@ -140,13 +148,28 @@ def place(recording: Recording, run: Session) -> Placed:
     if recording.start_s is not None:
         claims.append(("StartTime", recording.start_s))
     by_marks = marked_start_s(recording, run, claims[0][1] if claims else None)
+    notes = []
+    if by_marks is not None and claims and claims[0][0] == "scanner clock" and abs(by_marks - claims[0][1]) > CLOCK_ERROR_S:
+        # as many volumes, but at another time: those of another run
+        apart = abs(by_marks - claims[0][1])
+        notes.append(f"{recording.source}: its volume marks would put it {apart:.0f} s off its clock: another run's, not used.")
+        by_marks = None
     if by_marks is not None:
         claims.insert(0, ("volume marks", by_marks))
     if not claims:
-        lacking = "it carries neither volume marks nor a time that can be compared with the image's AcquisitionTime"
+        lacking = "no time that can be compared with the image's AcquisitionTime, and "
+        lacking += (
+            f"its {recording.volumes_s.size} volume marks are not {run.claimed or run.volumes} in a row, {run.tr_s:g} s apart"
+            if recording.volumes_s.size
+            else "no volume marks"
+        )
         return Placed(recording, "", 0.0, (f"{recording.source} cannot be placed in time: {lacking}.",))
     how, start_s = claims[0]
-    notes = [
+    if how == "volume marks" and recording.volumes_s.size > (run.claimed or run.volumes):
+        skipped = int(np.argmin(np.abs(np.sort(recording.volumes_s) + start_s)))
+        there = recording.volumes_s.size
+        notes.append(f"{recording.source}: the first {skipped} of its {there} volume marks are taken for volumes not stored.")
+    notes += [
         f"{recording.source}: {other} puts it {abs(claim - start_s):.2f} s {'later' if claim > start_s else 'earlier'} "
         f"than {how}, which is used."
         for other, claim in claims[1:]
@@ -206,7 +229,8 @@ def choose(kind: str, run: Session, own: Sequence[Recording], others: Sequence[R
     """
     mine = [place(one, run) for one in own if one.kind == kind]
     notes = [note for one in mine for note in one.notes]
-    best = max(mine, key=lambda one: one.coverage, default=None)
+    best, aside = _best(mine)
+    notes += aside
     if best is not None and best.coverage >= WHOLE:
         return Choice(best, True, tuple(notes))
     strangers = [place(one, run) for one in others if one.kind == kind and one.clock_s is not None and run.clock_s is not None]
@@ -223,9 +247,21 @@ def choose(kind: str, run: Session, own: Sequence[Recording], others: Sequence[R
     if best is None:
         return Choice(None, True, (f"No {kind} recording.",))
     if best.coverage < PARTIAL:
-        why = "" if not best.how else f" by its {best.how} it was made at another time ({_apart(best, run)})."
-        return Choice(None, True, (*notes, f"The {kind} recording {best.recording.source} covers nothing of this run:{why}"))
+        why = f": by its {best.how} it {_apart(best, run)}" if best.how else ""
+        return Choice(None, True, (*notes, f"The {kind} recording {best.recording.source} covers nothing of this run{why}."))
     return Choice(best, True, (*notes, *_partial(kind, best, run)))
+
+
+def _best(candidates: Sequence[Placed]) -> tuple[Placed | None, list[str]]:
+    """The one that covers most; of several that cover as much, the one with the better signal, which is said."""
+    most = max((one.coverage for one in candidates), default=0.0)
+    equal = [one for one in candidates if one.coverage >= most - 0.01]
+    if len(equal) < 2 or most < PARTIAL:
+        return (equal[0] if equal else None), []
+    worth = [float((found := find_peaks(one.recording).windows).quality[found.usable].sum()) for one in equal]
+    best = equal[int(np.argmax(worth))]
+    others = " and ".join(one.recording.source for one in equal if one is not best)
+    return best, [f"{best.recording.source} is used, of better signal than {others}."]
 
 
 def _partial(kind: str, placed: Placed, run: Session) -> tuple[str, ...]:
@@ -240,4 +276,4 @@ def _apart(placed: Placed, run: Session) -> str:
     end = start + placed.recording.duration_s
     if start >= run.duration_s:
         return f"begins {start - run.duration_s:.0f} s after the run ends"
-    return f"ends {-end:.0f} s before the run begins" if end <= 0 else "holds gaps only"
+    return f"ends {-end:.0f} s before the run begins" if end <= 0 else "was made during it, but holds no samples there"

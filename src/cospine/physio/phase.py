@@ -40,15 +40,22 @@ def cardiac_phase(peaks_s: ArrayLike, t_s: ArrayLike) -> NDArray[np.float64]:
     phase = np.full(times.shape, np.nan)
     if peaks.size < 2:
         return phase
-    intervals = np.diff(peaks)
-    usual = ndimage.median_filter(intervals, min(_NEIGHBOURS, intervals.size), mode="nearest")
-    seen = intervals <= np.minimum(_LONGEST_BEAT * usual, _LONGEST_BEAT_S)
+    intervals, seen = np.diff(peaks), whole_beats(peaks)
     before = np.searchsorted(peaks, times, side="right") - 1
     inside = (before >= 0) & (before < peaks.size - 1)
     inside[inside] &= seen[before[inside]]
     first = before[inside]
     phase[inside] = 2 * np.pi * (times[inside] - peaks[first]) / intervals[first]
     return phase
+
+
+def whole_beats(peaks_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which intervals (p - 1,) between peaks are single beats: not over 3 s, nor 2.5 times the median of the intervals around."""
+    intervals = np.diff(peaks_s)
+    if intervals.size == 0:
+        return np.zeros(0, dtype=bool)
+    usual = ndimage.median_filter(intervals, min(_NEIGHBOURS, intervals.size), mode="nearest")
+    return intervals <= np.minimum(_LONGEST_BEAT * usual, _LONGEST_BEAT_S)
 
 
 def steady_belt(recording: Recording, first_s: float, last_s: float) -> tuple[NDArray[np.float64], float]:

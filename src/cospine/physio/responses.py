@@ -5,8 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.physio.phase import whole_beats
+
 _STEP_S = 0.1
-_LENGTH_S = 50.0
+RESPONSE_S = 50.0
+"""How far back the responses reach."""
 _HEART_WINDOW_S = 6.0
 
 
@@ -63,11 +66,13 @@ def respiration_volume(
 def heart_rate(beats_s: NDArray[np.float64], t_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Beats a minute in a sliding window of 6 s (Chang et al. 2009): 60 over the mean of the intervals that end in it.
 
-    Where none ends in it the rate is interpolated; before the first beat and after the last it is held.
+    Intervals in which beats were lost do not count. Where none ends in the window the rate is interpolated; before the first
+    beat and after the last it is held.
     """
     if beats_s.size < 2:
         return np.full(np.shape(t_s), np.nan)
-    intervals, ends = np.diff(beats_s), beats_s[1:]
+    single = whole_beats(beats_s)
+    intervals, ends = np.diff(beats_s)[single], beats_s[1:][single]
     sums, counts = np.r_[0.0, np.cumsum(intervals)], np.arange(ends.size + 1)
     low = np.searchsorted(ends, np.asarray(t_s) - _HEART_WINDOW_S / 2)
     high = np.searchsorted(ends, np.asarray(t_s) + _HEART_WINDOW_S / 2)
@@ -91,7 +96,8 @@ def respiration_column(
     if at.size < 2:
         return np.zeros(times_s.shape)
     grid = _grid(times_s)
-    return _convolved(np.interp(grid, at, volume), respiration_response, grid, times_s)
+    course = np.asarray(np.interp(grid, at, volume), dtype=np.float64)
+    return _convolved(course, respiration_response, grid, times_s)
 
 
 def heart_column(beats_s: NDArray[np.float64], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,7 +110,7 @@ def heart_column(beats_s: NDArray[np.float64], times_s: NDArray[np.float64]) -> 
 
 def _grid(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
     # responses reach back this far; what was not recorded then is held at its first value
-    return np.asarray(np.arange(times_s.min() - _LENGTH_S, times_s.max() + _STEP_S, _STEP_S), dtype=np.float64)
+    return np.asarray(np.arange(times_s.min() - RESPONSE_S, times_s.max() + _STEP_S, _STEP_S), dtype=np.float64)
 
 
 def _convolved(
@@ -113,7 +119,7 @@ def _convolved(
     grid: NDArray[np.float64],
     times_s: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    kernel = response(np.arange(0.0, _LENGTH_S, _STEP_S))
+    kernel = response(np.asarray(np.arange(0.0, RESPONSE_S, _STEP_S), dtype=np.float64))
     # about its mean, so that the start, with nothing before it, is no step
     slow = np.asarray(np.convolve(course - course.mean(), kernel)[: grid.size] * _STEP_S, dtype=np.float64)
     column = np.interp(times_s, grid, slow)

@@ -263,6 +263,8 @@ def degrees_of_freedom_warning(residual_df: int, volumes: int, physiological_col
     if residual_df >= least:
         return ""
     text = f"The model leaves {residual_df} degrees of freedom of {volumes} volumes (at least {least} are wanted)."
+    if not physiological_columns:
+        return text
     for cardiac, respiratory, times_cardiac, times_respiratory in _ORDERS:
         columns = 2 * cardiac + 2 * respiratory + 4 * times_cardiac * times_respiratory
         left = residual_df + physiological_columns - columns

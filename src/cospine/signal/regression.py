@@ -33,8 +33,6 @@ class Bases:
     ----------
     fitted : ndarray (slices, t, r), float64
         Orthonormal over the volumes that are fitted, of mean 0 there, 0 at the others and beyond the slice's rank.
-    everywhere : ndarray (slices, t, r), float64
-        The same columns at all volumes: what the fit predicts where nothing was fitted.
     rank : ndarray (slices,), int
         Columns of each slice that count, the constant not among them.
     rows : ndarray (t,), bool
@@ -42,7 +40,6 @@ class Bases:
     """
 
     fitted: NDArray[np.float64] = field(repr=False)
-    everywhere: NDArray[np.float64] = field(repr=False)
     rank: NDArray[np.int64]
     rows: NDArray[np.bool_] = field(repr=False)
 
@@ -63,8 +60,7 @@ def slice_bases(designs: NDArray[np.floating], rows: NDArray[np.bool_] | None = 
     designs : ndarray (slices, t, p)
         Columns of each slice at that slice's own times: drifts and nuisance together (see above), any units.
     rows : ndarray (t,), bool, optional
-        Volumes to fit; the others (dummies, volumes without physiology) do not influence it. Where a design is not finite in a
-        volume that is left out, its columns count as their mean there: nothing is known, nothing is predicted.
+        Volumes to fit; the others (dummies) do not influence it, and designs need not be finite there.
 
     Returns
     -------
@@ -79,8 +75,8 @@ def slice_bases(designs: NDArray[np.floating], rows: NDArray[np.bool_] | None = 
     slices, volumes, _ = designs.shape
     rows = np.ones(volumes, bool) if rows is None else np.asarray(rows, dtype=bool)
     with threadpool_limits(1, user_api="blas"):  # many small factorisations: threads would only wait for each other
-        bases = [_orthonormal(design, rows, k) for k, design in enumerate(designs)]
-    rank = np.array([fitted.shape[1] for fitted, _ in bases], dtype=np.int64)
+        bases = [_orthonormal(design[rows], k) for k, design in enumerate(designs)]
+    rank = np.array([basis.shape[1] for basis in bases], dtype=np.int64)
     widest = int(rank.max(initial=0))
     if np.count_nonzero(rows) - 1 - widest < 1:
         raise CoSpineError(
@@ -88,42 +84,32 @@ def slice_bases(designs: NDArray[np.floating], rows: NDArray[np.bool_] | None = 
             "slice-wise regression",
             "Take fewer columns: lower orders of the physiological model",
         )
-    stacked = np.zeros((2, slices, volumes, widest))
-    for k, pair in enumerate(bases):
-        for which, basis in enumerate(pair):
-            stacked[which, k, :, : rank[k]] = basis
-    return Bases(stacked[0], stacked[1], rank, rows)
+    fitted = np.zeros((slices, volumes, widest))
+    for k, basis in enumerate(bases):
+        fitted[k, rows, : rank[k]] = basis
+    return Bases(fitted, rank, rows)
 
 
-def _orthonormal(
-    design: NDArray[np.float64], rows: NDArray[np.bool_], index: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Basis of one design (t, p) over the fitted rows and everywhere, both (t, rank)."""
-    from scipy.linalg import qr, solve_triangular
+def _orthonormal(design: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+    """Basis (t, rank) of one design (t, p)."""
+    from scipy.linalg import qr
 
-    inside = design[rows]
-    if not np.isfinite(inside).all():
-        columns = np.flatnonzero(~np.isfinite(inside).all(axis=0))
+    if not np.isfinite(design).all():
+        columns = np.flatnonzero(~np.isfinite(design).all(axis=0))
         raise CoSpineError(
             f"columns {columns.tolist()} of slice {index} are not finite in volumes that are to be fitted",
             "slice-wise regression",
             "Leave these volumes out (rows) or the columns",
         )
-    mean = inside.mean(axis=0) if len(inside) else np.zeros(design.shape[1])
-    centred = np.where(np.isfinite(design), design - mean, 0.0)
-    norm = np.linalg.norm(centred[rows], axis=0)
-    varies = norm > RANK_TOLERANCE * np.linalg.norm(inside, axis=0)
+    centred = design - design.mean(axis=0) if len(design) else design
+    norm = np.linalg.norm(centred, axis=0)
+    varies = norm > RANK_TOLERANCE * np.linalg.norm(design, axis=0)
     scaled = centred[:, varies] / norm[varies]
     if not scaled.shape[1]:
-        return scaled, scaled
-    factors = qr(scaled[rows], mode="economic", pivoting=True)
-    q, r, order = cast(tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]], factors)
-    rank = int(np.count_nonzero(np.abs(np.diag(r)) > RANK_TOLERANCE))
-    everywhere = solve_triangular(r[:rank, :rank].T, scaled[:, order[:rank]].T, lower=True).T
-    everywhere[rows] = q[:, :rank]
-    fitted = np.zeros_like(everywhere)
-    fitted[rows] = q[:, :rank]
-    return fitted, everywhere
+        return scaled
+    factors = qr(scaled, mode="economic", pivoting=True)
+    q, r, _ = cast(tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]], factors)
+    return q[:, : int(np.count_nonzero(np.abs(np.diag(r)) > RANK_TOLERANCE))]
 
 
 def regress(
@@ -136,8 +122,8 @@ def regress(
 ) -> NDArray[np.float32]:
     """What is left of a series after each slice's design is regressed out of it.
 
-    One pass over memory; besides the result only a few MB are needed. Volumes that were not fitted get what the fit predicts
-    for them taken away, so that drift does not jump there.
+    One pass over memory; besides the result only a few MB are needed. Volumes that were not fitted stay as they are (but for the
+    mean, where that is taken away): nothing is known of what the columns do there.
 
     Parameters
     ----------
@@ -180,7 +166,7 @@ def regress(
         )
     target = slice_view(out, slice_axis)
     projection = np.ascontiguousarray(bases.fitted.transpose(0, 2, 1), dtype=np.float32)
-    columns = bases.everywhere.astype(np.float32)
+    columns = bases.fitted.astype(np.float32)
     average = (bases.rows / np.count_nonzero(bases.rows)).astype(np.float32)
 
     def clean(block: Block, values: NDArray[np.float32]) -> None:
