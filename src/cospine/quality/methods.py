@@ -45,11 +45,58 @@ _JEZZARD = (
     "Jezzard P, Balaban RS (1995) Correction for geometric distortion in echo planar images from B0 field variations. "
     "Magn Reson Med 34:65–73. doi:10.1002/mrm.1910340111"
 )
-
-
 _JULIAN = (
     "Julian A, Mang A, Ruthotto L (2024) PyHySCO: GPU-enabled susceptibility artifact distortion correction in seconds. "
     "Frontiers in Neuroscience. arXiv:2403.10706"
+)
+
+_GLOVER = (
+    "Glover GH, Li TQ, Ress D (2000) Image-based method for retrospective correction of physiological motion effects in fMRI: "
+    "RETROICOR. Magn Reson Med 44:162–167. doi:10.1002/1522-2594(200007)44:1<162::AID-MRM23>3.0.CO;2-E"
+)
+_BROOKS = (
+    "Brooks JCW, Beckmann CF, Miller KL, Wise RG, Porro CA, Tracey I, Jenkinson M (2008) Physiological noise modelling for "
+    "spinal functional magnetic resonance imaging studies. NeuroImage 39:680–692. doi:10.1016/j.neuroimage.2007.09.018"
+)
+_BIRN_2006 = (
+    "Birn RM, Diamond JB, Smith MA, Bandettini PA (2006) Separating respiratory-variation-related fluctuations from "
+    "neuronal-activity-related fluctuations in fMRI. NeuroImage 31:1536–1548. doi:10.1016/j.neuroimage.2006.02.048"
+)
+_BIRN_2008 = (
+    "Birn RM, Smith MA, Jones TB, Bandettini PA (2008) The respiration response function: the temporal dynamics of fMRI signal "
+    "fluctuations related to changes in respiration. NeuroImage 40:644–654. doi:10.1016/j.neuroimage.2007.11.059"
+)
+_CHANG = (
+    "Chang C, Cunningham JP, Glover GH (2009) Influence of heart rate on the BOLD signal: the cardiac response function. "
+    "NeuroImage 44:857–869. doi:10.1016/j.neuroimage.2008.09.029"
+)
+_BEHZADI = (
+    "Behzadi Y, Restom K, Liau J, Liu TT (2007) A component based noise correction method (CompCor) for BOLD and perfusion based "
+    "fMRI. NeuroImage 37:90–101. doi:10.1016/j.neuroimage.2007.04.042"
+)
+_BARRY = (
+    "Barry RL, Rogers BP, Conrad BN, Smith SA, Gore JC (2016) Reproducibility of resting state spinal cord networks in healthy "
+    "volunteers at 7 Tesla. NeuroImage 133:31–40. doi:10.1016/j.neuroimage.2016.02.058"
+)
+_WORSLEY = (
+    "Worsley KJ, Liao CH, Aston J, Petre V, Duncan GH, Morales F, Evans AC (2002) A general statistical analysis for fMRI data. "
+    "NeuroImage 15:1–15. doi:10.1006/nimg.2001.0933"
+)
+_VERAART = (
+    "Veraart J, Novikov DS, Christiaens D, Ades-aron B, Sijbers J, Fieremans E (2016) Denoising of diffusion MRI using random "
+    "matrix theory. NeuroImage 142:394–406. doi:10.1016/j.neuroimage.2016.08.016"
+)
+_GAVISH = (
+    "Gavish M, Donoho DL (2017) Optimal shrinkage of singular values. IEEE Trans Inf Theory 63:2137–2152. "
+    "doi:10.1109/TIT.2017.2653801"
+)
+_VIZIOLI = (
+    "Vizioli L, Moeller S, Dowdle L, Akçakaya M, De Martino F, Yacoub E, Uğurbil K (2021) Lowering the thermal noise barrier in "
+    "functional brain mapping with magnetic resonance imaging. Nat Commun 12:5181. doi:10.1038/s41467-021-25431-8"
+)
+_LINDQUIST = (
+    "Lindquist MA, Geuter S, Wager TD, Caffo BS (2019) Modular preprocessing pipelines can reintroduce artifacts into fMRI data. "
+    "Hum Brain Mapp 40:2358–2376. doi:10.1002/hbm.24528"
 )
 
 
@@ -176,3 +223,133 @@ def _field_paragraphs(source: FieldSource, *, brain: bool, cord: bool, jacobian:
         + (": it is in the slice-wise shifts of the cord, and left to the physiological model." if cord else ".")
     )  # fmt: skip
     return [estimated, moved]
+
+
+def noise_methods(
+    *,
+    cardiac: bool,
+    respiratory: bool,
+    orders: tuple[int, int, int, int] = (4, 4, 2, 2),
+    csf: bool = True,
+    rvt: bool = False,
+    hrv: bool = False,
+    given: bool = False,
+    compcor: bool = False,
+    highpass_s: float = 128.0,
+    tested: bool = True,
+    cleaned: bool = False,
+    thermal: Literal["", "magnitude", "complex"] = "",
+) -> MethodsText:
+    """Methods text of the models of physiological and thermal noise.
+
+    Parameters
+    ----------
+    cardiac, respiratory : bool
+        Whether pulse and breathing were recorded and used.
+    orders : (cardiac, respiratory, and both of the interaction)
+        Harmonics of the model.
+    csf : bool
+        Whether each slice's mean of cerebrospinal fluid is among the columns.
+    rvt, hrv : bool
+        Whether respiration volume per time and heart rate, convolved with their responses, are.
+    given : bool
+        Whether peaks were given by the user.
+    compcor : bool
+        Whether components of noise regions were computed.
+    highpass_s : float
+        Period from which drifts are taken out, s.
+    tested : bool
+        Whether sets were tested voxel by voxel.
+    cleaned : bool
+        Whether a cleaned series was written.
+    thermal : "", "magnitude" or "complex"
+        Whether thermal noise was taken away, and from which images.
+    """
+    paragraphs, citations = [], []
+    if thermal:
+        paragraphs.append(
+            "Before any interpolation thermal noise was taken away patch by patch: noise was made even and uncorrelated, "
+            "principal components above the edge of the Marchenko-Pastur distribution were kept (Veraart et al., 2016), weighted "
+            "for the least squared error (Gavish & Donoho, 2017), and overlapping patches were averaged"
+            + (", on complex images from magnitude and phase (after Vizioli et al., 2021)." if thermal == "complex" else ".")
+        )
+        citations += [_VERAART, _GAVISH, *([_VIZIOLI] if thermal == "complex" else [])]
+    if cardiac or respiratory:
+        model, cited = _physiological_model(cardiac=cardiac, respiratory=respiratory, orders=orders, csf=csf, given=given)
+        slow, slow_cited = _slow_responses(rvt=rvt and respiratory, hrv=hrv and cardiac)
+        paragraphs.append(model + slow)
+        citations += [*cited, *slow_cited]
+    else:
+        paragraphs.append(
+            "No recording of pulse or breathing was used."
+            + (" Each slice's mean of cerebrospinal fluid stood as a column in the model of noise." if csf else "")
+        )
+    if compcor:
+        paragraphs.append(
+            "Components of noise regions were computed after drifts had been taken out (aCompCor; Behzadi et al., 2007): in the "
+            "brain from ventricles and deep white matter, and slice by slice from the cerebrospinal fluid of each slice, around "
+            "the cord and in the ventricles (after Barry et al., 2016)."
+        )
+        citations += [_BEHZADI, _BARRY]
+    if tested:
+        paragraphs.append(
+            f"Each set of columns was tested voxel by voxel beside all others and cosine drifts (period {highpass_s:g} s and "
+            "longer) by a partial F test, noise being whitened by its autocorrelation at lag 1, freed of the bias that fitted "
+            "columns bring (Worsley et al., 2002) and smoothed within brain, cord and cerebrospinal fluid apart; what it "
+            "explains is given as adjusted partial R², zero being what random columns take."
+        )
+        citations.append(_WORSLEY)
+    if cleaned:
+        paragraphs.append(
+            "A cleaned series was written, from which these columns and the drifts were taken out slice by slice in one joint "
+            "regression, so that columns and data meet the same high-pass filter (Lindquist et al., 2019); the degrees of "
+            "freedom that are left are in its sidecar."
+        )
+        citations.append(_LINDQUIST)
+    return MethodsText(tuple(paragraphs), tuple(dict.fromkeys(citations)))
+
+
+def _physiological_model(
+    *, cardiac: bool, respiratory: bool, orders: tuple[int, int, int, int], csf: bool, given: bool
+) -> tuple[str, list[str]]:
+    """How phases became columns."""
+    c, r, mc, mr = orders
+    found = "were given by the user" if given else "were detected automatically and implausible intervals mended"
+    sources = [part for part, there in (("heartbeats", cardiac), ("ends of inspiration", respiratory)) if there]
+    phases = []
+    if cardiac:
+        phases.append("cardiac phase runs linearly between heartbeats")
+    if respiratory:
+        phases.append("respiratory phase follows the histogram of chest position and the sign of its slope")
+    terms = []
+    if cardiac and c:
+        terms.append(f"{c} harmonic{'s' * (c > 1)} of the heartbeat")
+    if respiratory and r:
+        terms.append(f"{r} of breathing" if terms else f"{r} harmonic{'s' * (r > 1)} of breathing")
+    if cardiac and respiratory and mc and mr:
+        terms.append(f"their interaction up to {mc} × {mr}")
+    columns = 2 * c * cardiac + 2 * r * respiratory + 4 * mc * mr * (cardiac and respiratory)
+    text = (
+        f"Recordings were aligned to the first stored volume; {' and '.join(sources)} {found}. Physiological noise was modelled "
+        "slice by slice, at the acquisition time of each slice (Glover et al., 2000; Brooks et al., 2008): "
+        f"{' and '.join(phases)}; the model has {_listed(terms) if terms else 'no harmonics'}, {columns} columns"
+        + (", and the slice's mean of cerebrospinal fluid." if csf else ".")
+        + ("" if cardiac and respiratory else f" {'Breathing' if cardiac else 'The pulse'} was not recorded.")
+    )
+    return text, [_GLOVER, _BROOKS]
+
+
+def _slow_responses(*, rvt: bool, hrv: bool) -> tuple[str, list[str]]:
+    parts, cited = [], []
+    if rvt:
+        parts.append("respiration volume per time (Birn et al., 2006), convolved with its response function (Birn et al., 2008)")
+        cited += [_BIRN_2006, _BIRN_2008]
+    if hrv:
+        parts.append("heart rate, convolved with the cardiac response function (Chang et al., 2009)")
+        cited.append(_CHANG)
+    return (f" Slow effects were added: {'; '.join(parts)}." if parts else ""), cited
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """Words in a row, with "and" before the last."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -68,7 +68,7 @@ def head_motion(
         panels[1].set(ylabel="degrees", title="Rotation")
         _displacement_panel(panels[2], time_s, displacement, threshold_mm, fig.BRAIN)
         panels[2].set_title("Framewise displacement")
-        _event_strip(panels[0], events)
+        event_strip(panels[0], events)
         svg = fig.svg_of(drawing)
     return fig.Figure(
         title="Head motion",
@@ -134,7 +134,7 @@ def cord_motion(
             axes.tick_params(labelbottom=False)
             _rms_panel(fig.place(drawing, _LEFT_IN + width + 0.12, top, 1.0, 2.1), rms[order, row], rms.max())
             if row == 0:
-                _event_strip(axes, events)
+                event_strip(axes, events)
                 bar = fig.place(drawing, fig.WIDTH_IN - 0.75, top, 0.11, 2.1)
                 drawing.colorbar(picture, cax=bar, extend="both")
                 bar.set_title("mm", loc="left", fontweight="normal", fontsize=8, color=fig.MUTED)
@@ -215,7 +215,7 @@ def _displacement_panel(
     axes.set(ylabel="mm", ylim=(0, max(1.15 * float(np.nan_to_num(fd_mm).max()), 1.3 * threshold_mm)))
 
 
-def _event_strip(axes: "Axes", events: Sequence[Event]) -> None:
+def event_strip(axes: "Axes", events: Sequence[Event]) -> None:
     """Trials as bars just above the axes."""
     if not events:
         return
