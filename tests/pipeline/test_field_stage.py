@@ -1,6 +1,5 @@
 """Which field map corrects a run, and what becomes of one that cannot."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -216,21 +215,3 @@ def test_neck_takes_less_and_less_of_the_heads_pose() -> None:
     turned = neck_follows(Grid(brain.shape, flipped), brain[..., ::-1])
     assert turned is not None
     np.testing.assert_allclose(turned[::-1], share)
-
-
-def test_breathing_comes_from_the_table_or_says_why_not(tmp_path: Path) -> None:
-    import gzip
-
-    path = tmp_path / "sub-01_task-rest_physio.tsv.gz"
-    about = {"Columns": ["cardiac", "respiratory"], "SamplingFrequency": 50, "StartTime": -2}
-    path.write_bytes(gzip.compress("\n".join(f"{n}\t{2 * n}" for n in range(500)).encode()))
-    path.with_name("sub-01_task-rest_physio.json").write_text(json.dumps(about))
-    found = field_stage.respiration(run_of(tmp_path, physio=(path,)))
-    assert found is not None
-    samples, rate, start = found
-    np.testing.assert_allclose(samples, 2 * np.arange(500))
-    assert (rate, start) == (50.0, -2.0)
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(CoSpineError, match="cannot be read"):
-        field_stage.respiration(run_of(tmp_path, physio=(path,)))
-    assert field_stage.respiration(run_of(tmp_path)) is None

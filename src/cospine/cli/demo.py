@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_ORDERS = (2, 2, 0, 0)  # runs of 40 volumes hold no more
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to the program."""
@@ -38,7 +40,7 @@ def run(chosen: argparse.Namespace) -> int:
         protocol="small",
         progress=lambda text: print(f"  {text}", file=sys.stderr),
     )
-    settings = Settings()
+    settings = Settings(pnm_orders=_ORDERS)
     outcome = execute(read_chosen(raw, settings), out, settings, Progress())
     print("\nReports, open them in a browser:")
     for path in outcome.reports:

@@ -28,9 +28,11 @@ def add_parser(commands: Any) -> None:
         how: dict[str, Any] = {key: value for key, value in one.metadata.items() if key != "help"}
         if isinstance(one.default, bool):
             how["action"] = "store_true"
-        elif isinstance(one.default, str | int) and one.default:
+        elif isinstance(one.default, str | int | float) and one.default:
             how["default"] = one.default
-            how["help_default"] = f" (default: {one.default})"
+            how["help_default"] = (
+                f" (default: {one.default:g})" if isinstance(one.default, float) else f" (default: {one.default})"
+            )
         default = how.pop("help_default", "")
         parser.add_argument("--" + one.name.replace("_", "-"), help=one.metadata["help"] + default, **how)
     parser.add_argument("--dry-run", action="store_true", help="read and check the dataset, say what would be done, stop")
@@ -46,6 +48,7 @@ def settings_of(chosen: argparse.Namespace) -> Any:
     CoSpineError
         For a value that argparse cannot judge.
     """
+    from cospine.physio.pnm import Orders
     from cospine.pipeline.settings import Settings
 
     values: dict[str, Any] = {}
@@ -56,6 +59,9 @@ def settings_of(chosen: argparse.Namespace) -> Any:
     settings = Settings(**values)
     if settings.dummy_scans != "auto" and not (settings.dummy_scans.isascii() and settings.dummy_scans.isdigit()):
         raise CoSpineError("is neither a number of volumes nor auto", f"--dummy-scans {settings.dummy_scans}", "give one of them")
+    if not settings.high_pass > 0:
+        raise CoSpineError("is no period in s", f"--high-pass {settings.high_pass:g}", "give 100 or so")
+    Orders.of(settings.pnm_orders)
     if settings.nprocs < 0:
         raise CoSpineError("is no number of cores", f"--nprocs {settings.nprocs}", "give 1 or more")
     return settings

@@ -9,26 +9,32 @@ from pathlib import Path
 
 from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
 from cospine.errors import CoSpineError
+from cospine.physio.pnm import Orders
 from cospine.pipeline.field_stage import FieldSources
 from cospine.pipeline.given import check_given
+from cospine.pipeline.physio_stage import PhysioSources
 from cospine.pipeline.process import RunResult, process_run, write_source
 from cospine.pipeline.progress import Event, Listener, silent
 from cospine.pipeline.reporting import RunSection, participant_page, run_section
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
+from cospine.signal.compcor import SLICE_COMPONENTS
 
 logger = logging.getLogger(__name__)
 
 _DISK = "check free space and permissions of the output folder, or choose another one"
+_OTHER_COLUMNS = 10  # at most, beside harmonics and drift: head motion, cord shifts, CSF, the constant
 _LEAST_STEADY = 8  # volumes without the dummies that tSNR and a reference need
 # share of a run's time that each step takes, for the time left
 _SHARE = {
-    "field": 0.08,
+    "field": 0.07,
+    "denoise": 0.0,
     "read": 0.09,
     "masks": 0.02,
-    "motion": 0.31,
+    "motion": 0.27,
     "field to run": 0.06,
-    "resample": 0.15,
+    "resample": 0.13,
+    "noise": 0.07,
     "quality": 0.05,
     "write": 0.12,
     "report": 0.12,
@@ -68,13 +74,23 @@ class Outcome:
         return not self.failures and not any(one.severity == "error" for one in self.dataset.findings)
 
 
+@dataclass(frozen=True, eq=False)
+class _Person:
+    """A participant, what its runs share, and what has been written of it already."""
+
+    participant: Participant
+    fields: FieldSources
+    recordings: PhysioSources
+    field_steps: dict[str, Step]
+
+
 def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
     """Read what the settings choose of a dataset, with all that is wrong in it.
 
     Raises
     ------
     CoSpineError
-        When the folder cannot be read, or a given mask or number of dummies fits no run.
+        When the folder cannot be read, or what is given (masks, peaks, dummies, high-pass, orders) fits no run.
     """
     dataset = read_dataset(
         bids_dir,
@@ -84,6 +100,7 @@ def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
         runs=settings.run,
     )
     check_given(dataset.runnable, settings)
+    _check_noise(dataset, settings)
     if settings.dummy_scans != "auto":
         short = [run.prefix for run in dataset.runnable if run.volumes - int(settings.dummy_scans) < _LEAST_STEADY]
         if short:
@@ -93,6 +110,43 @@ def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
                 "give fewer, or auto",
             )
     return dataset
+
+
+def _check_noise(dataset: Dataset, settings: Settings) -> None:
+    """Refuse a high-pass that takes everything, and cleaning with more columns than volumes, before the long work."""
+    slow = [run.prefix for run in dataset.runnable if settings.high_pass <= 2 * run.tr_s]
+    if slow:
+        raise CoSpineError(
+            f"takes all that {', '.join(slow)} can hold",
+            f"--high-pass {settings.high_pass:g}",
+            "give a longer period; 128 is usual",
+        )
+    wanting = [
+        flag
+        for flag, there in (
+            ("--clean", settings.clean), ("--export", settings.export), ("--physio-peaks", settings.physio_peaks),
+            ("--slow-responses", settings.slow_responses),
+        ) if there
+    ]  # fmt: skip
+    if settings.level == "minimal" and wanting:
+        raise CoSpineError("needs the noise model, which --level minimal leaves out", ", ".join(wanting), "leave one of them out")
+    if not settings.clean:
+        return
+    dummies = 0 if settings.dummy_scans == "auto" else int(settings.dummy_scans)
+    short = []
+    for participant in dataset.participants:
+        recorded = participant.physio and "physio" not in settings.ignore
+        of_model = Orders.of(settings.pnm_orders).columns + len(settings.slow_responses) if recorded else SLICE_COMPONENTS
+        for run in participant.runnable:
+            steady = run.volumes - dummies
+            if of_model + _OTHER_COLUMNS + 2 * steady * run.tr_s / settings.high_pass >= steady - 1:
+                short.append(f"{run.prefix} ({steady} volumes)")
+    if short:
+        raise CoSpineError(
+            f"takes as many columns as there are volumes in {', '.join(short)}",
+            f"--clean with --pnm-orders {' '.join(map(str, settings.pnm_orders))}",
+            "give lower orders, for example --pnm-orders 2 2 0 0",
+        )
 
 
 def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: Listener = silent) -> Outcome:
@@ -132,12 +186,12 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
         failed: list[Failure] = []
         if not participant.runnable and not participant.findings:
             continue
-        sources, field_steps = FieldSources(participant, settings), dict[str, Step]()
+        person = _Person(participant, FieldSources(participant, settings), PhysioSources(participant, settings), {})
         with _log_file(output_dir / "logs" / f"{participant.label}.log"):
             for run in participant.runnable:
                 part = size[id(run)] / total
                 try:
-                    sections.append(_one_run(run, participant, sources, field_steps, derivatives, settings, listen, done, part))
+                    sections.append(_one_run(run, person, derivatives, settings, listen, done, part))
                 except Exception as error:
                     failed.append(_failure(participant.label, run.label, error))
                     listen(Event(participant.label, run.label, "", done + part, failed[-1].error))
@@ -160,9 +214,7 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
 
 def _one_run(
     run: Run,
-    participant: Participant,
-    sources: FieldSources,
-    field_steps: dict[str, Step],
+    person: _Person,
     derivatives: Derivatives,
     settings: Settings,
     listen: Listener,
@@ -178,16 +230,17 @@ def _one_run(
         passed += _SHARE.get(last, 0.0)
         last = step
         logger.info("%s: %s", run.label, step)
-        listen(Event(participant.label, run.label, step, done + part * passed))
+        listen(Event(person.participant.label, run.label, step, done + part * passed))
 
-    result = process_run(run, derivatives, settings, sources, said)
+    result = process_run(run, derivatives, settings, person.fields, person.recordings, said)
     for source in (result.choice.source, result.choice.other):
         if source is not None:
-            if source.identifier not in field_steps:
-                field_steps[source.identifier] = write_source(derivatives, participant.label, source, settings)
-            result = replace(result, steps=(field_steps[source.identifier], *result.steps))
+            if source.identifier not in person.field_steps:
+                step = write_source(derivatives, person.participant.label, source, settings)
+                person.field_steps[source.identifier] = step
+            result = replace(result, steps=(person.field_steps[source.identifier], *result.steps))
     said("report")
-    section = run_section(result, participant)
+    section = run_section(result, person.participant, settings)
     record = {
         "CoSpine": derivatives.version,
         "Parameters": settings.parameters(),
@@ -195,7 +248,7 @@ def _one_run(
     }
     _remove_stale(derivatives, run, result)
     derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_steps.json", record)
-    listen(Event(participant.label, run.label, "", done + part))
+    listen(Event(person.participant.label, run.label, "", done + part))
     return section
 
 
@@ -211,7 +264,8 @@ def _remove_stale(derivatives: Derivatives, run: Run, result: RunResult) -> None
     for step in read_json(record).get("Steps", []):
         for name in step.get("outputs", []):
             path = derivatives.root / str(name).removeprefix("bids::")
-            if str(name).startswith("bids::") and path not in written and path.parent.name == "func":
+            own = path.parent.name == "func" or path.is_relative_to(derivatives.root / "fsl")
+            if str(name).startswith("bids::") and path not in written and own:
                 logger.info("%s: %s of an earlier execution removed", run.label, path.name)
                 path.unlink(missing_ok=True)
                 path.with_name(path.name.partition(".")[0] + ".json").unlink(missing_ok=True)

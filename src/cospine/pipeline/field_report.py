@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
 from cospine.field.breathing import BreathingShift, breathing_shift
-from cospine.pipeline.field_stage import Distortion, Source, respiration
+from cospine.pipeline.field_stage import Distortion, Source
 from cospine.pipeline.process import RunResult
 from cospine.quality import field_figures, field_profiles
 from cospine.quality.field_metrics import (
@@ -207,18 +207,17 @@ def _toward(grid: Grid, axis: int) -> str:
 def breathing_of(result: RunResult) -> tuple[BreathingShift | None, str]:
     """Shift of the cord along the phase-encoding axis that follows breathing, or why it is not told."""
     run, cord = result.run, result.motion.cord
-    if cord is None or "physio" in result.ignored or not run.physio or run.phase_encoding is None:
+    channel = None if result.noise is None else result.noise.model.physiology.respiratory
+    if cord is None or channel is None or run.phase_encoding is None:
         return None, ""
     axis = "ijk".index(run.phase_encoding[0])
     if axis > 1:
         return None, ""
     mm_per_hz = None if run.total_readout_s is None else run.total_readout_s * float(result.grid.voxel_mm[axis])
     try:
-        recording = respiration(run)
-        if recording is None:
-            return None, "Shift of the cord with breathing is not shown: no breathing recording that can be placed in time."
-        times = result.motion.times_s[:, cord.slices]
-        found = breathing_shift(cord.measured_mm[..., axis], times, *recording, mm_per_hz=mm_per_hz)
+        recording, times = channel.recording, result.motion.times_s[:, cord.slices]
+        breath = recording.samples, recording.rate_hz, recording.start_s or 0.0
+        found = breathing_shift(cord.measured_mm[..., axis], times, *breath, mm_per_hz=mm_per_hz)
         if not np.isfinite(found.amplitude_mm).any():
             return None, "Shift of the cord with breathing is not shown: too few volumes."
         return found, ""

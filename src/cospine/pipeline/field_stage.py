@@ -1,7 +1,6 @@
 """The field of a run: which field map, estimated once for all runs that share it, brought to the run's reference."""
 
 import logging
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.anatomy.brain_mask import find_brain
-from cospine.bids import FieldmapSet, Participant, Run, image_header, load_image, read_json, readout_s
+from cospine.bids import FieldmapSet, Participant, Run, image_header, load_image, readout_s
 from cospine.errors import CoSpineError
 from cospine.field.alignment import AlignedField, align_field, distortion
 from cospine.field.checks import PEPOLAR, Check, check_set, choose
@@ -396,26 +395,3 @@ def _units(sidecar: Mapping[str, Any]) -> str | None:
 
 
 # --- what the cord sees of breathing --------------------------------------------------------------------------------
-
-
-def respiration(run: Run) -> tuple[NDArray[np.float64], float, float] | None:
-    """Samples, rate (Hz) and start (s from the first volume) of a run's breathing; None where no recording says them."""
-    for path in run.physio:
-        about = path.with_name(path.name.partition(".")[0] + ".json")
-        if not about.is_file():
-            continue
-        try:
-            sidecar = read_json(about)
-        except ValueError:  # the reader has listed it as a finding
-            continue
-        columns, rate, start = (sidecar.get(key) for key in ("Columns", "SamplingFrequency", "StartTime"))
-        numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (rate, start))
-        if not isinstance(columns, list) or "respiratory" not in columns or not numeric:
-            continue
-        column = columns.index("respiratory")
-        try:
-            samples = np.genfromtxt(path, usecols=[column], missing_values="n/a")  # opens .gz itself
-        except (ValueError, OSError, EOFError, zlib.error) as error:
-            raise CoSpineError(f"the recording cannot be read ({error})", path.name, "convert it again") from error
-        return samples.ravel(), float(rate), float(start)  # type: ignore[arg-type]
-    return None

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.bids import Derivatives, Run, load_bold
+from cospine.bids import Derivatives, Run, load_bold, load_events
 from cospine.errors import CoSpineError
 from cospine.motion.brain import HeadMotion
 from cospine.pipeline.field_stage import Choice, Distortion, FieldSources, Source, as_distorted, correct
-from cospine.pipeline.given import given_files, load_given
+from cospine.pipeline.given import given_files, given_peaks_file, load_given
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
+from cospine.pipeline.noise_files import write_clean, write_noise
+from cospine.pipeline.noise_stage import Noise, compared_with_task, explained, mean_signals, model_noise, share_of_simultaneous
+from cospine.pipeline.physio_stage import PhysioSources
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
+from cospine.pipeline.thermal_stage import Thermal, without_thermal_noise, write_thermal
 from cospine.quality import metrics
 from cospine.quality.blur import interpolation_gain
 from cospine.space.grid import Grid
@@ -26,7 +30,7 @@ from cospine.space.resample import Shift, resample_series, spread_volumes
 
 logger = logging.getLogger(__name__)
 
-VERSIONS = {"masks": "2", "motion": "2", "field": "1", "resample": "2", "quality": "2"}
+VERSIONS = {"denoise": "1", "masks": "2", "motion": "2", "field": "1", "resample": "2", "noise": "1", "quality": "3"}
 _MASK_VOLUMES = 30
 
 
@@ -35,7 +39,8 @@ class RunResult:
     """What is known of a run when it has been processed; the report is drawn from it.
 
     `distortion` is None without a field, and `choice` says why; `brain` and `cord` are the masks in the space of the corrected
-    series.
+    series; `noise` is None at level minimal, `thermal` unless the series was denoised.
+    `tsnr_before` and `sd_before` are those of the series that correction began with: the stored one, or the denoised.
     """
 
     run: Run
@@ -50,12 +55,16 @@ class RunResult:
     cord_displacement: NDArray[np.float64] | None = field(repr=False)
     dvars: tuple[NDArray[np.float64], NDArray[np.float64]] = field(repr=False)
     tsnr_raw: NDArray[np.float32] = field(repr=False)
+    tsnr_before: NDArray[np.float32] = field(repr=False)
     tsnr: NDArray[np.float32] = field(repr=False)
-    sd_raw: NDArray[np.float32] = field(repr=False)
+    sd_before: NDArray[np.float32] = field(repr=False)
     sd: NDArray[np.float32] = field(repr=False)
     blur_gain: dict[str, float]
+    noise: Noise | None
+    thermal: Thermal | None
     mean: NDArray[np.float32] = field(repr=False)
     series: NDArray[np.float32] = field(repr=False)
+    events: tuple[tuple[float, float, str], ...]
     slice_times_used: bool
     ignored: tuple[str, ...]
     given: dict[str, Path]
@@ -68,7 +77,12 @@ class RunResult:
 
 
 def process_run(
-    run: Run, derivatives: Derivatives, settings: Settings, sources: FieldSources, said: Callable[[str], None]
+    run: Run,
+    derivatives: Derivatives,
+    settings: Settings,
+    sources: FieldSources,
+    recordings: PhysioSources,
+    said: Callable[[str], None],
 ) -> RunResult:
     """Correct a run for motion and distortion and write all that belongs to it but the report.
 
@@ -82,6 +96,8 @@ def process_run(
         Parameters.
     sources : FieldSources
         The participant's field maps.
+    recordings : PhysioSources
+        The participant's recordings of pulse and breathing.
     said : callable
         Called with the name of each step as it begins.
 
@@ -104,6 +120,12 @@ def process_run(
     if run.slice_times_s is not None and run.slice_axis == 2 and "slicetiming" not in settings.ignore:
         slice_times = np.array(run.slice_times_s)
     dummies = count_dummies(series, settings.dummy_scans)
+
+    tsnr_raw = metrics.tsnr(series[..., dummies:])
+    thermal = None
+    if settings.denoise == "mppca":
+        said("denoise")
+        series, thermal = without_thermal_noise(run, series, dummies)
 
     said("masks")
     files = given_files(run, settings)
@@ -150,10 +172,25 @@ def process_run(
 
     said("resample")
     steady = series[..., dummies:]
-    tsnr_raw, sd_raw = metrics.tsnr(steady), metrics.temporal_sd(steady)
+    # what correction began with: it takes no credit for what denoising did
+    tsnr_before = tsnr_raw if thermal is None else metrics.tsnr(steady)
+    sd_before = metrics.temporal_sd(steady)
     noise_sd = thermal_noise(steady, motion.reference)
     corrected = resample_series(series, motion.matrices, shift=None if distortion is None else distortion.shift)
-    del series, steady
+    del steady
+
+    mean, sd = metrics.mean_image(corrected[..., dummies:]), metrics.temporal_sd(corrected[..., dummies:])
+    events = () if "events" in settings.ignore else load_events(run)
+    noise = None
+    if settings.level == "full":
+        said("noise")
+        physiology = recordings.of(run)
+        model = model_noise(run, grid, motion, physiology, settings, corrected, mean, sd, brain, cord_mask, dummies)
+        # after denoising nobody knows how many degrees of freedom are left
+        tests = explained(run, model, corrected, brain, cord_mask, grid) if thermal is None else None
+        task = compared_with_task(run, model, events)
+        noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, share_of_simultaneous(run, model, series), task)
+    del series
 
     said("quality")
     inside = brain | cord_mask
@@ -171,16 +208,20 @@ def process_run(
         cord_displacement=None if cord is None else metrics.cord_framewise_displacement(cord.shift_mm),
         dvars=metrics.dvars(corrected, inside),
         tsnr_raw=tsnr_raw,
+        tsnr_before=tsnr_before,
         tsnr=metrics.tsnr(corrected[..., dummies:]),
         blur_gain={
             name: blur_gain(motion.matrices, mask, None if distortion is None else distortion.shift)
             for name, mask in (("brain", brain), ("cord", cord_mask))
             if mask.any()
         },
-        sd_raw=sd_raw,
-        sd=metrics.temporal_sd(corrected[..., dummies:]),
-        mean=metrics.mean_image(corrected[..., dummies:]),
+        noise=noise,
+        thermal=thermal,
+        sd_before=sd_before,
+        sd=sd,
+        mean=mean,
         series=corrected,
+        events=events,
         slice_times_used=slice_times is not None,
         ignored=settings.ignore,
         given=files,
@@ -237,7 +278,7 @@ def blur_gain(matrices: NDArray, mask: NDArray, shift: Shift | None = None) -> f
 
 def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: float) -> tuple[Step, ...]:
     run, grid, motion = result.run, result.grid, result.motion
-    basis: dict[str, Any] = {"Sources": [out.uri(run.bold) if out.raw is not None else run.bold.name]}
+    basis: dict[str, Any] = {"Sources": [out.source(run.bold)]}
     masks_written, motion_written, quality_written = [], [], []
 
     def image(name: str, data: NDArray, where: list[Path], about: dict[str, Any], **entities: str) -> Path:
@@ -281,10 +322,11 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         out.write_tsv(path, *cord_table(motion.cord))
         motion_written.append(path)
     confounds = out.path(run, "timeseries", ".tsv", desc="confounds")
-    out.write_tsv(
-        confounds,
-        *confounds_table(motion.head, motion.cord, result.displacement, result.cord_displacement, result.dvars, result.dummies),
-    )
+    columns, about = confounds_table(
+        motion.head, motion.cord, result.displacement, result.cord_displacement, result.dvars, result.dummies, result.noise,
+        settings.high_pass,
+    )  # fmt: skip
+    out.write_tsv(confounds, columns, about)
     quality_written.append(confounds)
     tsnr_is = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
     distorted = {**tsnr_is, "DistortionCorrected": False}
@@ -296,25 +338,43 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         **{key: run.sidecar[key] for key in ("TaskName", "EchoTime") if key in run.sidecar},
         "Description": "Corrected for motion"
         + (" and distortion" if result.distortion is not None else "")
-        + " in one interpolation (cubic B-spline); not smoothed",
+        + " in one interpolation (cubic B-spline); not smoothed"
+        + ("" if result.thermal is None else "; thermal noise taken out before by MP-PCA"),
         "SkullStripped": False,
         "SpatialReference": out.uri(corrected),
         "HeadMotionCorrected": motion.head is not None,
         "CordMotionCorrected": motion.cord is not None,
         **_corrected_with(result, out),
         "NonSteadyStateVolumes": result.dummies,
+        "ThermalDenoising": "none" if result.thermal is None else result.thermal.method,
     }
     if run.slice_times_s is not None:  # in stored order, whatever the order of the sidecar
         sidecar |= {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
     out.write_bold(bold, result.series, grid.affine, run.tr_s, sidecar, noise_sd=noise_sd)
+    noise_written: list[Path] = []
+    physio: list[Path] = []
+    if result.noise is not None:
+        noise_written += write_noise(out, run, result.noise, grid, settings, _corrected_with(result, out))
+        physio = result.noise.model.physiology.files
+        if settings.clean:
+            noise_written += write_clean(out, run, result.noise.model, result.series, grid, sidecar, noise_sd)
+        peaks = given_peaks_file(run, settings)
+        physio += [] if peaks is None else [peaks]
     parameters = settings.parameters()
     source = result.choice.source
     fields = () if source is None else source.fieldmap.images
-    files = (run.bold, *result.given.values(), *fields)
+    phase = () if result.thermal is None or result.thermal.phase is None else (result.thermal.phase,)
+    files = (run.bold, *phase, *result.given.values(), *fields)
+    denoised = ()
+    if result.thermal is not None:
+        written = write_thermal(out, run, result.thermal, grid)
+        denoised = (Step("denoise", VERSIONS["denoise"], (run.bold, *phase), parameters, written),)
     return (
+        *denoised,
         Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
         Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),
         Step("resample", VERSIONS["resample"], (*files, *motion_written), parameters, (bold,)),
+        Step("noise", VERSIONS["noise"], (*files, bold, *physio), parameters, tuple(noise_written)),
         Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
     )
 
@@ -341,7 +401,7 @@ def field_path(out: Derivatives, participant: str, source: Source, desc: str = "
 def write_source(out: Derivatives, participant: str, source: Source, settings: Settings) -> Step:
     """Write a field map of a participant: the field in Hz and the image that goes with it."""
     about: dict[str, Any] = {
-        "Sources": [out.uri(path) if out.raw is not None else path.name for path in source.fieldmap.images],
+        "Sources": [out.source(path) for path in source.fieldmap.images],
         "B0FieldIdentifier": source.fieldmap.b0_identifiers[0] if source.fieldmap.b0_identifiers else source.identifier,
     }
     field_file = field_path(out, participant, source)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from cospine import __version__
-from cospine.bids import Dataset, Participant, Run, read_tsv
+from cospine.bids import Dataset, Participant, Run
 from cospine.field.breathing import BreathingShift
 from cospine.pipeline.field_report import FieldReport, breathing_figure, breathing_of, method_of
+from cospine.pipeline.noise_report import NoiseReport
 from cospine.pipeline.process import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.quality import carpet, maps, metrics, mosaic, traces
@@ -29,7 +30,7 @@ class RunSection:
     methods: MethodsText
 
 
-def run_section(result: RunResult, participant: Participant) -> RunSection:
+def run_section(result: RunResult, participant: Participant, settings: Settings) -> RunSection:
     """Draw the part of the page that belongs to one run.
 
     Parameters
@@ -38,6 +39,8 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         What came of the run.
     participant : Participant
         Whose run it is; for the field maps linked to it.
+    settings : Settings
+        Parameters.
     """
     run, motion = result.run, result.motion
     notes = []
@@ -66,16 +69,17 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
     if silence:
         notes.append(silence)
     field = FieldReport.of(result)
+    noise = None if result.noise is None else NoiseReport(result, result.noise, settings.high_pass)
     verdicts, numbers = _summary(result, field)
     page = RunReport(
         prefix=run.prefix,
         title=", ".join(f"{key} {value}" for key, value in run.entities.items() if key != "sub").replace("task ", "", 1),
         facts=_facts(run, participant, result),
-        verdicts=verdicts,
-        numbers=numbers,
+        verdicts=verdicts if noise is None else (*verdicts, *noise.verdicts()),
+        numbers=numbers if noise is None else (*numbers, *noise.numbers()),
         findings=run.findings,
-        figures=_figures(result, field, breathing),
-        notes=tuple(notes),
+        figures=_figures(result, field, noise, breathing),
+        notes=tuple(notes) if noise is None else (*notes, *noise.notes()),
         outputs=_outputs(result),
     )
     text = motion_methods(
@@ -86,6 +90,9 @@ def run_section(result: RunResult, participant: Participant) -> RunSection:
         field=method_of(result),
         jacobian="fmap-jacobian" not in result.ignored,
     )
+    if noise is not None:
+        more = noise.methods(settings.clean)
+        text = MethodsText(text.paragraphs + more.paragraphs, text.citations + more.citations)
     return RunSection(page, text)
 
 
@@ -171,7 +178,7 @@ def _summary(result: RunResult, field: FieldReport) -> tuple[tuple[Verdict, ...]
     what: dict[str, Any] = {
         "fd_mm": result.displacement,
         "cord_shift_mm": None if motion.cord is None else motion.cord.shift_mm,
-        "tsnr_before": metrics.tsnr_by_region(result.tsnr_raw, motion.regions),
+        "tsnr_before": metrics.tsnr_by_region(result.tsnr_before, motion.regions),
         "tsnr_after": metrics.tsnr_by_region(result.tsnr, result.regions),
     }
     numbers = list(run_numbers(**what))
@@ -196,14 +203,16 @@ def _summary(result: RunResult, field: FieldReport) -> tuple[tuple[Verdict, ...]
     return (*field.verdicts(), *run_verdicts(**what, interpolation_gain=result.blur_gain)), tuple(numbers)
 
 
-def _figures(result: RunResult, field: FieldReport, breathing: BreathingShift | None) -> tuple[Figure, ...]:
+def _figures(
+    result: RunResult, field: FieldReport, noise: NoiseReport | None, breathing: BreathingShift | None
+) -> tuple[Figure, ...]:
     motion, grid, tr_s = result.motion, result.grid, result.run.tr_s
     brain, cord = result.brain, result.cord
     brain_mask = brain if brain.any() else None
     cord_mask = cord if cord.any() else None
     regions = result.regions
-    events = [] if "events" in result.ignored else _events(result.run)
-    reference, raw, sd_raw = motion.reference, result.tsnr_raw, result.sd_raw
+    events = result.events
+    reference, raw, sd_raw = motion.reference, result.tsnr_before, result.sd_before
     if result.distortion is not None:  # all in one space, so that before and after show the same tissue
         reference, raw, sd_raw = result.mean, result.distortion.undistorted(raw), result.distortion.undistorted(sd_raw)
     figures = [mosaic.overview(reference, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask)]
@@ -240,22 +249,7 @@ def _figures(result: RunResult, field: FieldReport, breathing: BreathingShift | 
         maps.tsnr_summary(raw, result.tsnr, grid.affine, regions, cord_mask=cord_mask, slice_axis=result.run.slice_axis),
         carpet.carpet(result.series, grid.affine, regions, tr_s, fd_mm=result.displacement, std_dvars=result.dvars[1]),
     ]
-    return tuple(figures)
-
-
-def _events(run: Run) -> list[tuple[float, float, str]]:
-    """Trials of the run for the strip above the traces."""
-    if run.events is None:
-        return []
-    table = read_tsv(run.events)
-    events = []
-    kinds = table.get("trial_type", [run.task] * len(table.get("onset", [])))
-    for onset, duration, kind in zip(table.get("onset", []), table.get("duration", []), kinds, strict=True):
-        try:
-            events.append((float(onset), float(duration), kind))
-        except ValueError:  # n/a: the reader has listed it as a finding
-            continue
-    return events
+    return tuple(figures if noise is None else [*figures, *noise.figures()])
 
 
 def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
@@ -272,6 +266,14 @@ def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
         "desc-headmotion_timeseries": "head motion table",
         "desc-cordmotion_timeseries": "cord motion table",
         "desc-confounds_timeseries": "confounds",
+        "desc-peaks_timeseries": "heartbeats and breaths",
+        "desc-pnm_regressors": "physiological noise model, slice by slice",
+        "desc-slicewise_regressors": "other confounds that differ from slice to slice",
+        "stat-r2adj": "adjusted partial R² of each set of noise columns",
+        "stat-p_": "p of their partial F tests",
+        "desc-clean_bold": "series with drift, motion and physiological noise regressed out",
+        "desc-thermal": "thermal denoising",
+        "evlist.txt": "list of slice-wise EVs for FEAT",
         "desc-hmc_xfm": "head motion as ITK transforms",
         "desc-raw_stat-tsnr_boldmap": "tSNR before",
         "desc-preproc_stat-tsnr_boldmap": "tSNR after",
@@ -284,5 +286,5 @@ def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
 
 def _shown(key: str, value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or ("nothing" if key == "ignore" else "all")
+        return ", ".join(map(str, value)) or ("nothing" if key in ("ignore", "export", "slow_responses") else "all")
     return str(value)

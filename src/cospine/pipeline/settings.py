@@ -29,7 +29,7 @@ class Settings:
     )
     level: Literal["minimal", "full"] = _option(
         "full",
-        "minimal: head and cord motion, field, native BOLD, report; full: everything there is, in this version the same",
+        "minimal: head and cord motion, field, native BOLD, report; full: physiological noise and confounds too",
         choices=("minimal", "full"),
     )
     dummy_scans: str = _option(
@@ -42,9 +42,43 @@ class Settings:
         "field map; none; auto, the pair unless only the other was acquired with about the run's shim",
         choices=("auto", "pepolar", "phasediff", "none"),
     )
+    denoise: Literal["none", "mppca"] = _option(
+        "none",
+        "thermal denoising before anything else: mppca, Marchenko-Pastur PCA on patches (complex where phase images exist)",
+        choices=("none", "mppca"),
+    )
+    pnm_orders: tuple[int, ...] = _option(
+        (4, 4, 2, 2),
+        "harmonics of the physiological noise model: cardiac, respiratory, and both of their interaction",
+        nargs=4,
+        type=int,
+        metavar=("OC", "OR", "MULTC", "MULTR"),
+        help_default=" (default: 4 4 2 2, 32 columns)",
+    )
+    slow_responses: tuple[str, ...] = _option(
+        (),
+        "add to the model: rvt, respiration volume per time (Birn); hrv, heart rate (Chang), with their response functions",
+        nargs="+",
+        choices=("rvt", "hrv"),
+    )
+    high_pass: float = _option(
+        128, "period in s from which on cosine drifts are taken out of data and noise columns alike", type=float, metavar="S"
+    )
+    clean: bool = _option(False, "also write the series with drifts, motion and physiological noise regressed out slice by slice")
+    export: tuple[str, ...] = _option(
+        (), "also write for other software: fsl, slice-wise EVs of the physiological noise with a list file", nargs="+",
+        choices=("fsl",),
+    )  # fmt: skip
+    physio_peaks: Path | None = _option(
+        None,
+        "table of corrected heartbeats and breaths (as P_desc-peaks_timeseries.tsv, or peaks.tsv of cospine physio), when "
+        "exactly one run is chosen",
+        type=Path,
+        metavar="FILE",
+    )
     overrides: Path | None = _option(
         None,
-        "folder with files named as our outputs; a mask there (drawn on desc-coreg_boldref) replaces ours",
+        "folder with files named as our outputs; a mask (drawn on desc-coreg_boldref) or a table of peaks there replaces ours",
         type=Path,
         metavar="DIR",
     )
@@ -56,7 +90,7 @@ class Settings:
 
     def parameters(self) -> dict[str, Any]:
         """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""
-        left_out = {"nprocs", "stop_on_first_crash", "overrides", "cord_mask"}
+        left_out = {"nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks"}
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in left_out}
 
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from cospine.motion.brain import HeadMotion
 from cospine.motion.cord import CordMotion
+from cospine.pipeline.noise_stage import Noise
+from cospine.signal.confounds import component_columns, drift_columns, expanded, outlier_columns, signal_columns
 
 HEAD_COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 _AXES = {"x": "left-right, + is right", "y": "posterior-anterior, + is anterior", "z": "inferior-superior, + is superior"}
@@ -65,6 +67,8 @@ def confounds_table(
     cord_displacement: NDArray | None,
     dvars: tuple[NDArray, NDArray],
     dummies: int,
+    noise: Noise | None,
+    high_pass_s: float,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Confounds by volume, named as fMRIPrep names them where it has them: columns, and their descriptions.
 
@@ -80,21 +84,24 @@ def confounds_table(
         DVARS and its standardised form.
     dummies : int
         Volumes at the start not in steady state.
+    noise : Noise or None
+        Mean signals, aCompCor and drifts; without it these columns are left out.
+    high_pass_s : float
+        Period from which drifts are cosines, s.
     """
     columns: dict[str, Any] = {"dvars": dvars[0], "std_dvars": dvars[1]}
     descriptions: dict[str, Any] = {
         "dvars": {"Description": "RMS over the mask of the change of signal from the volume before (Power 2012), after scaling"},
         "std_dvars": {"Description": "DVARS divided by its expectation under no change but noise (Nichols 2013)"},
     }
+    tables = [] if noise is None else [signal_columns(noise.signals)]
     if head is not None and displacement is not None:
         columns = {"framewise_displacement": displacement, **columns}
         descriptions["framewise_displacement"] = {
             "Description": "Framewise displacement of the head (Power 2012, 50 mm)",
             "Units": "mm",
         }
-        table, described = head_table(head)
-        columns |= table
-        descriptions |= described
+        tables.append(expanded(*head_table(head)))
     if cord is not None and cord_displacement is not None:
         columns["cord_framewise_displacement"] = cord_displacement.mean(axis=1)
         descriptions["cord_framewise_displacement"] = {
@@ -107,6 +114,13 @@ def confounds_table(
                 "Description": f"Framewise displacement of the cord in slice {k}",
                 "Units": "mm",
             }
+    if noise is not None:
+        tables += [component_columns(kind, found) for kind, found in noise.model.components.items()]
+        tables.append(drift_columns(noise.model.drift, high_pass_s))
+    tables.append(outlier_columns(displacement, dvars[1], dummies))
+    for table, described in tables:
+        columns |= table
+        descriptions |= described
     volumes = len(dvars[0])
     for n in range(dummies):
         columns[f"non_steady_state_outlier_{n:02d}"] = (np.arange(volumes) == n).astype(int)
