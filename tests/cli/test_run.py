@@ -189,6 +189,97 @@ def test_impossible_numbers_are_two(tmp_path: Path, flags: list[str]) -> None:
     assert main(["run", str(tmp_path / "bids"), str(tmp_path / "out"), "participant", *flags]) == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--level", "minimal", "--clean"], "--level minimal"),
+        (["--level", "minimal", "--export", "fsl", "--slow-responses", "rvt"], "--export, --slow-responses"),
+        (["--high-pass", "4"], "all that sub-01_task-rest can hold"),
+        (["--high-pass", "0"], "no period"),
+        (["--high-pass", "nan"], "no period"),
+        (["--pnm-orders", "4", "4", "2", "0"], "4 4 2 0"),
+        (["--pnm-orders", "4", "4", "-1", "-1"], "make no model"),
+        (["--pnm-orders", "4", "4"], "--pnm-orders"),
+        (["--clean"], "as many columns as there are volumes"),
+        (["--physio-peaks", "absent.tsv"], "no such file"),
+    ],
+)
+def test_noise_models_that_cannot_be_are_two_before_the_work(
+    tmp_path: Path, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "bids", "sub-01")
+    assert main(["run", str(tmp_path / "bids"), str(tmp_path / "out"), "participant", *flags]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_cleaning_is_judged_by_the_columns_there_will_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without recordings there are few; without the first volumes there is less to explain."""
+    raw, out = tmp_path / "bids", tmp_path / "out"
+    bold = make(raw, "sub-01", data=series(24))
+    command = ["run", str(raw), str(out), "participant", "--clean", "--dry-run"]
+    assert main(command) == 0
+    assert main([*command, "--dummy-scans", "10"]) == 2
+    physio = bold.with_name("sub-01_task-rest_physio.tsv.gz")
+    physio.write_bytes(gzip.compress(b"1\n2\n"))
+    physio.with_name("sub-01_task-rest_physio.json").write_text(
+        '{"SamplingFrequency": 100, "StartTime": 0, "Columns": ["cardiac"]}'
+    )
+    assert main(command) == 2
+    assert "--pnm-orders 2 2 0 0" in capsys.readouterr().err
+    assert main([*command, "--pnm-orders", "1", "1", "0", "0"]) == 0
+    assert main([*command, "--ignore", "physio"]) == 0
+
+
+def test_a_model_in_which_nothing_can_be_tested_stops_nobody(tmp_path: Path) -> None:
+    """A recording, but no harmonics and no cerebrospinal fluid: the only column is 0 throughout."""
+    raw, out = tmp_path / "bids", tmp_path / "out"
+    physio = make(raw, "sub-01").with_name("sub-01_task-rest_physio.tsv.gz")
+    wave = 1000 + 500 * np.sin(2 * np.pi * 1.1 * np.arange(0, 30, 0.01))
+    physio.write_bytes(gzip.compress("\n".join(f"{value:.0f}" for value in wave).encode()))
+    physio.with_name("sub-01_task-rest_physio.json").write_text(
+        '{"SamplingFrequency": 100, "StartTime": 0, "Columns": ["cardiac"]}'
+    )
+    assert main(["run", str(raw), str(out), "participant", "--pnm-orders", "0", "0", "0", "0"]) == 0
+    func = out / "sub-01" / "func"
+    assert json.loads((func / "sub-01_task-rest_desc-pnm_regressors.json").read_text())["Columns"] == ["csf"]
+    assert not list(func.glob("*desc-noise*"))
+
+
+def test_tables_of_peaks_are_checked_with_everything_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out, given = tmp_path / "bids", tmp_path / "out", tmp_path / "given"
+    for label in ("sub-01", "sub-02", "sub-03"):
+        make(raw, label)
+        (given / label / "func").mkdir(parents=True)
+    for label, text in (
+        ("sub-01", "onset_run\tkind\n1.0\tcardiac\nsoon\tcardiac\n"),
+        ("sub-02", "onset\tkind\n1.0\tarterial\n"),
+        ("sub-03", "onset_run\tkind\n1.0\tcardiac\n1.9\tcardiac\n"),
+    ):
+        (given / label / "func" / f"{label}_task-rest_desc-peaks_timeseries.tsv").write_text(text)
+    (given / "sub-09_task-rest_desc-peaks_timeseries.tsv").write_text("onset\tkind\n1.0\tcardiac\n")
+    nib.save(
+        nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), AFFINE),
+        given / "sub-03" / "func" / "sub-03_task-rest_desc-brain_mask.nii.gz",
+    )
+    assert main(["run", str(raw), str(out), "participant", "--overrides", str(given)]) == 2
+    said = capsys.readouterr().err
+    for words in ("onset_run soon is no number", "arterial is neither", "sub-09_task-rest_desc-peaks", "not on the grid"):
+        assert words in said
+    assert "sub-03_task-rest_desc-peaks_timeseries.tsv is no table" not in said
+    assert not out.exists()
+
+
+def test_a_table_of_peaks_stands_for_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out, peaks = tmp_path / "bids", tmp_path / "out", tmp_path / "peaks.tsv"
+    make(raw, "sub-01")
+    make(raw, "sub-02")
+    peaks.write_text("onset\tkind\n1.0\tcardiac\n1.9\tcardiac\n")
+    assert main(["run", str(raw), str(out), "participant", "--physio-peaks", str(peaks)]) == 2
+    assert "stands for one run, but 2 are chosen" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_dataset_is_no_place_for_output_but_its_derivatives(tmp_path: Path) -> None:
     raw = tmp_path / "bids"
     make(raw, "sub-01")

@@ -43,7 +43,7 @@ def respiratory_by_hand(wave, start, t):
     for value in wave:
         bins[max(1, round(100 * (value - low) / (high - low)))] += 1
     at = (t - start) * RATE
-    left = int(math.floor(at))
+    left = math.floor(at)
     value = wave[left] + (at - left) * (wave[left + 1] - wave[left])
     number = max(1, round(100 * (value - low) / (high - low)))
     slopes = []

@@ -12,6 +12,7 @@ from cospine.errors import CoSpineError
 from cospine.phantom.physiology import simulate_physiology
 from cospine.phantom.recordings import bids_sidecar as phantom_sidecar
 from cospine.phantom.recordings import bids_table, record
+from cospine.physio.channels import kind_of
 from cospine.physio.recording import Recording
 from cospine.physio.tables import parse_table
 from cospine.physio.written import bids_columns, bids_sidecar
@@ -205,3 +206,15 @@ def test_what_we_write_says_the_same_when_read_again(start_s: float | None, cloc
     assert (again.kind, again.rate_hz, again.start_s, again.clock_s) == ("cardiac", 37.5, start_s, clock_s)
     assert again.limits == (0, 4095)
     assert again.volumes_s == pytest.approx(first.volumes_s, abs=1 / 37.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("PULS", ("cardiac", "ppg")), ("ecg_lead2", ("cardiac", "ecg")), ("cardiac", ("cardiac", "")), ("RESP", ("respiratory", "belt")),
+        ("puls_trigger", ("trigger", "")), ("scanner", ("trigger", "")), ("emg", ("other", "")),
+        ("ECGData_epiRT_1025201115_44_19", ("cardiac", "")),  # GE: whatever sensor gated
+    ],
+)  # fmt: skip
+def test_what_a_column_holds_by_its_name(name: str, kind: tuple[str, str]) -> None:
+    assert kind_of(name) == kind

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from cospine.physio.recording import Kind, Sensor
 
+# GE names its file of cardiac gating so whatever the sensor was; the waves tell
+_GATING = re.compile(r"ECGData_", re.IGNORECASE)
 _ECG = re.compile(r"ecg|ekg|vcg", re.IGNORECASE)
 _PULSE = re.compile(r"puls|ppu|ppg|pleth|oxi", re.IGNORECASE)
 _CARDIAC = re.compile(r"card|heart", re.IGNORECASE)
@@ -25,6 +27,8 @@ def kind_of(name: str) -> tuple[Kind, Sensor]:
     """
     if _TRIGGER.search(name):
         return "trigger", ""
+    if _GATING.search(name):
+        return "cardiac", ""
     if _ECG.search(name):
         return "cardiac", "ecg"
     if _PULSE.search(name):

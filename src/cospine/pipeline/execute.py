@@ -125,11 +125,11 @@ def _check_noise(dataset: Dataset, settings: Settings) -> None:
         flag
         for flag, there in (
             ("--clean", settings.clean), ("--export", settings.export), ("--physio-peaks", settings.physio_peaks),
-            ("--slow-responses", settings.slow_responses),
+            ("--slow-responses", settings.slow_responses), ("--denoise", settings.denoise != "none"),
         ) if there
     ]  # fmt: skip
     if settings.level == "minimal" and wanting:
-        raise CoSpineError("needs the noise model, which --level minimal leaves out", ", ".join(wanting), "leave one of them out")
+        raise CoSpineError("belongs to what --level minimal leaves out", ", ".join(wanting), "leave one of them out")
     if not settings.clean:
         return
     dummies = 0 if settings.dummy_scans == "auto" else int(settings.dummy_scans)

@@ -116,13 +116,15 @@ class NoiseModel:
 
     @property
     def sets(self) -> dict[str, NDArray[np.int64]]:
-        """Places in `designs` of the columns of each set of noise."""
+        """Places in `designs` of the columns of each set of noise; a column that is 0 throughout (CSF not found) is in none."""
         where: dict[str, list[int]] = {}
         start = self._base
         names = [set_of(name) for name in self.names]
         names += ["components"] * len(self._noise_local)
+        there = [*self.columns.any(axis=(0, 1)), *[True] * len(self._noise_local)]
         for at, name in enumerate(names):
-            where.setdefault(name, []).append(start + at)
+            if there[at]:
+                where.setdefault(name, []).append(start + at)
         return {name: np.array(places) for name, places in where.items()}
 
     @property
