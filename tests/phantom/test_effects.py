@@ -42,9 +42,9 @@ def test_streams_are_repeatable_and_independent():
 @pytest.mark.parametrize(
     ("asked", "flag"),
     [({"pair_pose_mm_deg": (1.0, -1.0)}, "--pair-motion"), ({"pair_pose_mm_deg": (9.0, 0.0)}, "--pair-motion"),
-     ({"nod_deg": 9.0}, "--nod"), ({"nod_deg": float("nan")}, "--nod")],
+     ({"recordings": "good"}, "--recordings"), ({"nod_deg": 9.0}, "--nod"), ({"nod_deg": float("nan")}, "--nod")],
 )  # fmt: skip
-def test_a_change_of_pose_beyond_what_the_field_can_follow_is_refused(asked: dict, flag: str):
+def test_what_cannot_be_simulated_is_refused(asked: dict, flag: str):
     with pytest.raises(CoSpineError) as error:
         Effects(**asked)
     assert error.value.where == flag

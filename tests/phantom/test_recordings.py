@@ -8,6 +8,7 @@ import pytest
 
 from cospine.phantom.physiology import simulate_physiology
 from cospine.phantom.recordings import bids_sidecar, bids_table, draw_mpcu_offset_ms, pmu_log, record
+from cospine.phantom.sensors import CLEAN, NOISY, PULSE_TRANSIT_S, TYPICAL, Sensors, electrocardiogram
 
 DURATION = 107.2
 
@@ -54,10 +55,10 @@ def test_peaks_of_the_pulse_are_where_the_truth_says(recordings):
 
 def test_clipping_saturates_and_noise_free_is_clean():
     person = simulate_physiology(1, DURATION)
-    clipped = record(person, DURATION, 1, clipping=True)
-    assert 0.01 < np.mean(clipped["cardiac"].samples == 4095) < 0.3
-    assert 0.001 < np.mean(clipped["respiratory"].samples == 4095) < 0.3
-    clean = record(person, DURATION, 1, noise=0.0)["cardiac"].samples
+    clipped = record(person, DURATION, 1, Sensors(clipped=0.1))
+    for channel in clipped.values():
+        assert np.mean(channel.samples == 4095) == pytest.approx(0.1, abs=0.01)
+    clean = record(person, DURATION, 1, CLEAN)["cardiac"].samples
     noisy = record(person, DURATION, 1)["cardiac"].samples
     assert np.abs(np.diff(clean.astype(int), 2)).mean() < 0.6 * np.abs(np.diff(noisy.astype(int), 2)).mean()
 
@@ -110,3 +111,68 @@ def test_clock_offset_is_seconds():
     assert np.all((np.abs(offsets) >= 300) & (np.abs(offsets) <= 2500))
     assert (offsets > 0).any()
     assert (offsets < 0).any()
+
+
+LONG = 603.0
+
+
+@pytest.fixture(scope="module")
+def person():
+    return simulate_physiology(4, LONG)
+
+
+def test_the_default_is_typical_and_disturbances_move_nothing(person):
+    typical, noisy = record(person, LONG, 4), record(person, LONG, 4, NOISY)
+    for kind, channel in record(person, LONG, 4, TYPICAL).items():
+        assert np.array_equal(channel.samples, typical[kind].samples)
+        assert channel.visible.all()
+        assert noisy[kind].start_s == channel.start_s
+        assert np.array_equal(noisy[kind].peaks_s, channel.peaks_s)
+
+
+def test_a_noisy_recording_has_every_fault(person):
+    clipped, noisy = record(person, LONG, 4, Sensors(clipped=0.1)), record(person, LONG, 4, NOISY)
+    for kind, channel in noisy.items():
+        # about a tenth at the top, whatever movements and dropouts add
+        assert 0.07 < np.mean(channel.samples == 4095) < 0.25
+        still = np.flatnonzero(np.diff(np.flatnonzero(np.diff(channel.samples, prepend=-1, append=-1))) > 400)
+        assert still.size >= 1
+        changed = np.abs(channel.samples - clipped[kind].samples) > 400
+        assert 0.02 < changed.mean() < 0.4
+        assert 0.003 < np.mean(~channel.visible) < 0.1
+
+
+def test_a_peak_in_a_dropout_is_not_visible(person):
+    channel = record(person, LONG, 9, Sensors(dropouts_per_min=3.0))["cardiac"]
+    undisturbed = record(person, LONG, 9)["cardiac"]
+    at = np.round((channel.peaks_s - channel.start_s) * 400).astype(int)
+    level = channel.samples[at]
+    assert 0.05 < np.mean(~channel.visible) < 0.3
+    assert np.array_equal(level[channel.visible], undisturbed.samples[at][channel.visible])
+    for sample in at[~channel.visible]:
+        around = channel.samples[sample - 40 : sample + 41]
+        assert np.ptp(around[:41]) == 0 or np.ptp(around[40:]) == 0
+    assert channel.triggers.size < undisturbed.triggers.size
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_electrocardiogram_has_its_r_waves_where_the_truth_says(person, inverted):
+    t = np.arange(0.0, 120.0, 1 / 400)
+    volts, waves = electrocardiogram(person, t, np.random.default_rng(0), inverted=inverted)
+    sign = -1.0 if inverted else 1.0
+    found = np.array([t[w][(sign * volts[w]).argmax()] for w in (np.abs(t - r) < 0.2 for r in waves[1:-1])])
+    assert np.abs(found - waves[1:-1]).max() < 0.006
+    beats = person.beat_times_s
+    assert np.allclose(waves, beats[(beats >= PULSE_TRANSIT_S) & (beats <= t[-1] + PULSE_TRANSIT_S)] - PULSE_TRANSIT_S)
+
+
+def test_gradients_ring_after_each_excitation_only(person):
+    t = np.arange(0.0, 20.0, 1 / 400)
+    shots = np.arange(0.5, 20.0, 0.1)
+    plain, _ = electrocardiogram(person, t, np.random.default_rng(0))
+    rung, _ = electrocardiogram(person, t, np.random.default_rng(0), excitations_s=shots)
+    extra = rung - plain
+    since = (t - 0.5) % 0.1
+    assert np.abs(extra[t < 0.5]).max() == 0
+    assert np.abs(extra[(t > 0.5) & (since < 0.02)]).max() > 100
+    assert np.abs(extra[(t > 0.5) & (since > 0.06) & (since < 0.099)]).max() < 1e-9

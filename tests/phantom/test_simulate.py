@@ -17,10 +17,11 @@ from scipy import interpolate, ndimage
 from scipy.spatial.transform import Rotation
 
 from cospine.errors import CoSpineError
-from cospine.phantom import session, tissues
+from cospine.phantom import scene, session, tissues
 from cospine.phantom import simulate as simulation
 from cospine.phantom.effects import REALISTIC, Effects, number_of
 from cospine.phantom.motion import nod
+from cospine.phantom.physiology import simulate_physiology
 from cospine.phantom.protocol import SMALL, Protocol
 from cospine.phantom.scene import (
     Subject,
@@ -435,3 +436,46 @@ def test_a_folder_in_use_is_refused(tmp_path: Path):
     (tmp_path / "something").write_text("mine")
     with pytest.raises(CoSpineError, match="in use"):
         simulation.simulate(tmp_path)
+
+
+NULL = ("physio", "inflow", "breathing_field", "physiological_motion", "task_locked")
+
+
+def test_a_null_run_depends_on_neither_pulse_nor_breathing(monkeypatch: pytest.MonkeyPatch):
+    def of_two_bodies(effects: Effects) -> tuple:
+        subject, first = course_of(effects)
+        with monkeypatch.context() as patch:
+            patch.setattr(scene, "simulate_physiology", lambda seed, *rest, **more: simulate_physiology(seed + 1, *rest, **more))
+            second = course_of(effects)[1]
+        assert not np.array_equal(first.physiology.beat_times_s, second.physiology.beat_times_s)
+        return subject, first.state, second.state
+
+    subject, first, second = of_two_bodies(REALISTIC.without(NULL))
+    assert np.ptp(first.pose, axis=0).all()
+    for name in ("pose", "cord_mm", "offset_hz", "modulation"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
+    assert not surroundings(subject, None, warped=True).breathing_gain(np.zeros((3, 3))).any()
+    for kept, name in (("physio", "modulation"), ("physiological_motion", "pose"), ("physiological_motion", "cord_mm")):
+        _, first, second = of_two_bodies(REALISTIC.without(set(NULL) - {kept}))
+        assert not np.array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_phase_images_are_stored_beside_the_same_magnitude(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = make(tmp_path / "phase", monkeypatch, replace(REALISTIC, phase_images=True), seed=7, task="pain")
+    stem = "sub-01/func/sub-01_task-pain_{}bold"
+    magnitude, phase = (image(root, stem.format(f"part-{part}_") + ".nii.gz") for part in ("mag", "phase"))
+    np.testing.assert_array_equal(magnitude, image(dataset, stem.format("") + ".nii.gz"))
+    assert not (root / (stem.format("") + ".nii.gz")).exists()
+    assert json.loads((root / (stem.format("part-phase_") + ".json")).read_text())["Units"] == "arbitrary"
+    assert phase.min() >= 0
+    assert phase.max() <= 4095
+    turned = np.exp(2j * np.pi * phase / 4096)
+    steady = np.abs(turned.mean(axis=-1))
+    bright, air = magnitude.mean(axis=-1) > 300, magnitude.mean(axis=-1) < 20
+    # smooth and hardly changing where there is signal, anything in air
+    assert np.median(steady[bright]) > 0.9 > 0.7 > np.median(steady[air])
+    step = np.angle(turned[1:] * turned[:-1].conj())[bright[1:] & bright[:-1]]
+    assert np.median(np.abs(step)) < 0.5
+    # breathing turns the phase of the neck more than that of the head
+    wander = np.angle(turned * turned.mean(axis=-1, keepdims=True).conj()).std(axis=-1)
+    assert np.median(wander[:, :, 4:12][bright[:, :, 4:12]]) > 2 * np.median(wander[:, :, 22:30][bright[:, :, 22:30]])

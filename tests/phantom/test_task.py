@@ -68,6 +68,18 @@ def test_short_runs_hold_only_what_ends_within_them():
         assert max(float(row["onset"]) + float(row["duration"]) for row in rows) <= 40 * TR
 
 
+@pytest.mark.parametrize("task", ["pain", "motorR"])
+def test_randomised_onsets_are_as_many_and_no_longer_periodic(task):
+    volumes = 225 if task == "pain" else 115
+    for seed in range(5):
+        (regular, _), (random, lengths) = (events(task, seed, volumes, TR, randomised=r).stimuli() for r in (False, True))
+        assert abs(random.size - regular.size) <= 2
+        assert np.all(np.diff(random) > lengths[:-1] + 7)
+        assert np.diff(random).std() > 2 * np.diff(regular).std()
+        onsets = np.array([float(row["onset"]) for row in read(events(task, seed, volumes, TR, randomised=True))])
+        assert np.all(np.diff(onsets) > 0)
+
+
 def test_unknown_task():
     with pytest.raises(CoSpineError, match="chess"):
         events("chess", 0, 40, TR)

@@ -43,6 +43,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )  # fmt: skip
     parser.add_argument("--largest-swallows", action="store_true", help="swallows as large and many as they get")
     parser.add_argument("--worst-case-rates", action="store_true", help="pulse and breathing that alias onto the task")
+    parser.add_argument("--randomised-onsets", action="store_true", help="stimuli at widely different intervals (null designs)")
+    parser.add_argument("--phase", action="store_true", help="store phase images of the series as well (part-mag, part-phase)")
     parser.add_argument(
         "--pair-motion", metavar=("MM", "DEG"), type=float, nargs=2, default=(0.0, 0.0),
         help="the head moves between the two images of the pair, by a length and an angle; directions by seed (default: 0 0)",
@@ -50,6 +52,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--nod", metavar="DEG", type=float, default=0.0,
         help="the head pitches between pair and run, chin down if positive; the trunk stays (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recordings", choices=("clean", "typical", "noisy"), default="typical",
+        help="sensors of pulse and breathing; noisy: movements, 10 %% clipped, baseline jumps, dropouts (default: typical)",
     )  # fmt: skip
     parser.set_defaults(function=run)
 
@@ -70,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             PRESETS[args.preset].without(args.without), motion_scale=args.motion_scale, cord_scale=args.cord_scale,
             noise_scale=args.noise_scale, discarded=args.discarded, largest_swallows=args.largest_swallows,
             worst_case_rates=args.worst_case_rates, pair_pose_mm_deg=tuple(args.pair_motion), nod_deg=args.nod,
+            recordings=args.recordings, randomised_onsets=args.randomised_onsets,
+            phase_images=args.phase,
         )  # fmt: skip
         simulate(args.directory, args.participants, args.seed, args.protocol, args.volumes, args.task, effects, progress)
     except CoSpineError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from cospine.errors import CoSpineError
+from cospine.phantom.sensors import SENSORS
 
 # Largest step or nod that can be asked for, mm or degrees.
 LARGEST_STEP = 5.0
@@ -23,6 +24,8 @@ class Effects:
     ----------
     motion
         Head and cord motion within and between images.
+    physiological_motion
+        The part of head and cord motion that follows breathing and pulse.
     articulation
         The neck bends: tissue follows the head's pose less and less toward the trunk. Off: the whole body is rigid.
     field
@@ -66,14 +69,22 @@ class Effects:
         what it does anyway; directions are drawn by seed.
     nod_deg : float
         The head's pitch (degrees, chin down positive) between field-map pair and run.
+    phase_images : bool
+        Phase images are stored beside the magnitude of the series.
+    randomised_onsets : bool
+        Stimuli at widely different intervals instead of nearly periodic ones.
+    recordings : {"clean", "typical", "noisy"}
+        How good the sensors of pulse and breathing are.
 
     Raises
     ------
     CoSpineError
-        For a step or nod beyond `LARGEST_STEP`, where the field's change with rotation is no longer linear.
+        For a step or nod beyond `LARGEST_STEP`, where the field's change with rotation is no longer linear, or sensors that
+        nobody has.
     """
 
     motion: bool = True
+    physiological_motion: bool = True
     articulation: bool = True
     field: bool = True
     breathing_field: bool = True
@@ -97,6 +108,9 @@ class Effects:
     worst_case_rates: bool = False
     pair_pose_mm_deg: tuple[float, float] = (0.0, 0.0)
     nod_deg: float = 0.0
+    phase_images: bool = False
+    randomised_onsets: bool = False
+    recordings: str = "typical"
 
     def __post_init__(self) -> None:
         if not all(0 <= size <= LARGEST_STEP for size in self.pair_pose_mm_deg):
@@ -109,6 +123,8 @@ class Effects:
                 f"A nod of {self.nod_deg:g} degrees cannot be simulated", "--nod",
                 f"Give -{LARGEST_STEP:g} to {LARGEST_STEP:g} degrees.",
             )  # fmt: skip
+        if self.recordings not in SENSORS:
+            raise CoSpineError(f"No recordings '{self.recordings}'", "--recordings", f"Use one of {', '.join(SENSORS)}.")
 
     def without(self, names: Iterable[str]) -> "Effects":
         """Switch effects off by name; ``all`` switches off every one.

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.phantom.draw import smooth_noise
 from cospine.phantom.physiology import Physiology
+from cospine.phantom.sensors import RATE_HZ, TOP, TYPICAL, Sensors, belt, disturb, photoplethysmogram
 
-RATE_HZ = 400
-_TOP = 4095
 _DAY_MS = 86_400_000
 
 # First words of a log, by channel, as VE11 writes them; their meaning is not published.
@@ -44,6 +42,8 @@ class Recording:
         Samples at which the monitoring unit believed to see a pulse or a breath; late, and not always right.
     peaks_s : ndarray, shape (p,)
         Truth: systolic maxima, or ends of inspiration, within the recording, s from the first volume.
+    visible : ndarray of bool, shape (p,)
+        Peaks at which the sensor was on.
     """
 
     kind: str
@@ -51,6 +51,7 @@ class Recording:
     start_s: float
     triggers: NDArray[np.int64]
     peaks_s: NDArray[np.float64]
+    visible: NDArray[np.bool_]
 
     @property
     def end_s(self) -> float:
@@ -58,9 +59,7 @@ class Recording:
         return self.start_s + (self.samples.size - 1) / RATE_HZ
 
 
-def record(
-    physiology: Physiology, duration_s: float, seed: int, *, noise: float = 1.0, clipping: bool = False
-) -> dict[str, Recording]:
+def record(physiology: Physiology, duration_s: float, seed: int, sensors: Sensors = TYPICAL) -> dict[str, Recording]:
     """Record pulse and breathing of a run.
 
     Parameters
@@ -69,10 +68,8 @@ def record(
     duration_s : float
         Length of the run.
     seed : int
-    noise : float
-        Factor on sensor noise, wander and finger movements; 0 records cleanly (12-bit rounding stays).
-    clipping : bool
-        Sets the gain so high that pulses and deep breaths saturate at 4095.
+    sensors : Sensors
+        How good they are; what this adds to the signal changes nothing else that is drawn.
 
     Returns
     -------
@@ -81,47 +78,24 @@ def record(
     """
     rng = np.random.default_rng([seed, 0x8EC0])
     recordings = {}
-    for kind in ("cardiac", "respiratory"):
+    for number, kind in enumerate(("cardiac", "respiratory")):
         first = rng.uniform(0.15, 0.9) * physiology.start_s
         last = duration_s + rng.uniform(0.1, 0.9) * (physiology.end_s - duration_s)
         # Samples fall on the recorder's clock, which knows nothing of the volumes.
         start = round(first, 4)
         t = start + np.arange(int((last - start) * RATE_HZ)) / RATE_HZ
         if kind == "cardiac":
-            volts, peaks = _photoplethysmogram(physiology, t, rng, noise, clipping), physiology.beat_times_s
+            volts, peaks = photoplethysmogram(physiology, t, rng, sensors.noise), physiology.beat_times_s
             triggers = _triggers(peaks, t, rng, late_s=0.05, spread_s=0.01, missed=0.01)
         else:
-            volts, peaks = _belt(physiology, t, rng, noise, clipping), physiology.peak_times_s
+            volts, peaks = belt(physiology, t, rng, sensors.noise), physiology.peak_times_s
             triggers = _triggers(peaks, t, rng, late_s=-0.4, spread_s=0.15, missed=0.05)
-        samples = np.clip(np.round(volts), 0, _TOP).astype(np.int16)
-        recordings[kind] = Recording(kind, samples, start, triggers, peaks[(peaks >= t[0]) & (peaks <= t[-1])])
+        volts, off = disturb(volts, t, kind, sensors, np.random.default_rng([seed, 0xFA17, number]))
+        samples = np.clip(np.round(volts), 0, TOP).astype(np.int16)
+        peaks = peaks[(peaks >= t[0]) & (peaks <= t[-1])]
+        visible = ~off[np.round((peaks - t[0]) * RATE_HZ).astype(int).clip(0, t.size - 1)]
+        recordings[kind] = Recording(kind, samples, start, triggers[~off[triggers]], peaks, visible)
     return recordings
-
-
-def _photoplethysmogram(
-    physiology: Physiology, t: NDArray[np.float64], rng: np.random.Generator, noise: float, clipping: bool
-) -> NDArray[np.float64]:
-    gain = rng.uniform(700.0, 1000.0) * (5.0 if clipping else 1.0)
-    wander = 120.0 * physiology.breathing(t) + noise * 90.0 * smooth_noise(rng, t, 6.0)
-    # The unit smooths its signal: noise is coloured, not white from sample to sample.
-    sensor = noise * (12.0 * smooth_noise(rng, t, 0.03) + 3.0 * rng.standard_normal(t.size))
-    for _ in range(rng.poisson(noise * (t[-1] - t[0]) / 150.0)):
-        middle, length = rng.uniform(t[0], t[-1]), rng.uniform(0.5, 1.5)
-        near = np.abs(t - middle) < 3.0 * length
-        sensor[near] += (
-            rng.uniform(200.0, 600.0) * np.exp(-0.5 * ((t[near] - middle) / length) ** 2) * smooth_noise(rng, t[near], 0.25)
-        )
-    return 1900.0 + gain * physiology.pulse(t) + wander + sensor
-
-
-def _belt(
-    physiology: Physiology, t: NDArray[np.float64], rng: np.random.Generator, noise: float, clipping: bool
-) -> NDArray[np.float64]:
-    gain = rng.uniform(650.0, 900.0) * (5.0 if clipping else 1.0)
-    sensor = noise * (4.0 * smooth_noise(rng, t, 0.1) + 2.0 * rng.standard_normal(t.size))
-    cushion = noise * 80.0 * smooth_noise(rng, t, 60.0)
-    # The heart beats on the chest too.
-    return 1800.0 + gain * physiology.breathing(t) + 12.0 * physiology.pulse(t, -0.2) + cushion + sensor
 
 
 def _triggers(

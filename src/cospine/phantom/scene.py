@@ -282,7 +282,9 @@ def motion_settings(effects: Effects) -> MotionSettings:
     """Motion as the effects have it."""
     if not effects.motion:
         return STILL
+    physiological = effects.physiological_motion
     return MotionSettings(
+        head_breathing=physiological, cord_breathing=physiological, cord_pulse=physiological,
         task_locked=effects.task_locked, articulated=effects.articulation, head_scale=effects.motion_scale,
         cord_scale=effects.cord_scale, largest_swallows=effects.largest_swallows,
     )  # fmt: skip
@@ -314,7 +316,7 @@ def run_course(subject: Subject, protocol: Protocol, encoding: Encoding, name: s
     effects, seed = subject.effects, subject.seed
     times = acquisition_times(protocol, volumes)
     duration = volumes * protocol.tr_s
-    table = task.events(name, number_of(seed, name, "events"), volumes, protocol.tr_s)
+    table = task.events(name, number_of(seed, name, "events"), volumes, protocol.tr_s, effects.randomised_onsets)
     onsets, durations = table.stimuli()
     physiology = simulate_physiology(
         number_of(seed, name, "physiology"), duration, name, onsets, durations, task_locked=effects.task_locked,

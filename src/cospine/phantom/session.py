@@ -12,6 +12,7 @@ from cospine.phantom import tissues
 from cospine.phantom.effects import generator, seed_of
 from cospine.phantom.epi import Body, Encoding, Lattice, State, Surroundings, build_lattice, render, restrict, still
 from cospine.phantom.noise import Receiver, bias_map, noise_map, receive, white
+from cospine.phantom.phase import stored_phase
 from cospine.phantom.protocol import Protocol, simultaneous_slices
 from cospine.phantom.scene import (
     FAT_HZ,
@@ -144,10 +145,22 @@ def brief_state(session: Session, image: str, slices: int, step: NDArray[np.floa
 def picture(session: Session, ideal: NDArray[np.float32], receiver: Receiver, *keys: int | str) -> NDArray[np.int16]:
     """Stored magnitude (k, j, i) of an ideal image (i, j, k); its noise is drawn from the stream of the given keys."""
     kernel = np.ascontiguousarray(ideal.T)
-    noise = None
-    if session.subject.effects.noise:
-        noise = white(np.random.Generator(np.random.SFC64(seed_of(session.subject.seed, *keys, "noise"))), kernel.shape)
-    return np.rint(receive(kernel, receiver, noise)).astype(np.int16)
+    return np.rint(receive(kernel, receiver, _noise(session, kernel.shape, *keys))).astype(np.int16)
+
+
+def phase_picture(
+    session: Session, ideal: NDArray[np.float32], receiver: Receiver, phase: NDArray[np.float32], *keys: int | str
+) -> NDArray[np.int16]:
+    """Stored phase (k, j, i) that goes with :func:`picture` of the same keys; ``phase`` (k, j, i) of the tissue in rad."""
+    kernel = np.ascontiguousarray(ideal.T)
+    return stored_phase(kernel, receiver, _noise(session, kernel.shape, *keys), phase)
+
+
+def _noise(session: Session, shape: tuple[int, int, int], *keys: int | str) -> NDArray[np.float32] | None:
+    """White noise of both channels, from the stream of the given keys; None when noise is off."""
+    if not session.subject.effects.noise:
+        return None
+    return white(np.random.Generator(np.random.SFC64(seed_of(session.subject.seed, *keys, "noise"))), shape)
 
 
 def receiver_of(

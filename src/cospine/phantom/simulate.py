@@ -18,6 +18,7 @@ from cospine.phantom.effects import REALISTIC, Effects, generator, number_of, se
 from cospine.phantom.epi import Encoding, Surroundings
 from cospine.phantom.images import axial_affine, gradient_echo_pair, siemens_phase, undistorted, upright_affine
 from cospine.phantom.noise import white
+from cospine.phantom.phase import echo_phase
 from cospine.phantom.protocol import PROTOCOLS, SITES, Protocol
 from cospine.phantom.scene import (
     Course,
@@ -27,6 +28,7 @@ from cospine.phantom.scene import (
     signal,
     surroundings,
 )
+from cospine.phantom.sensors import SENSORS
 from cospine.phantom.session import (
     BOLD_NOISE,
     GRE_NOISE,
@@ -36,6 +38,7 @@ from cospine.phantom.session import (
     Session,
     brief_state,
     epi_of,
+    phase_picture,
     picture,
     prepare_scanner,
     receiver_of,
@@ -187,7 +190,12 @@ def simulate_participant(
 
 
 def intended_for(session: Session, name: str) -> str:
-    return f"bids::{session.label}/func/{session.label}_task-{name}_bold.nii.gz"
+    return f"bids::{session.label}/func/{session.label}_{bold_name(session, name)}.nii.gz"
+
+
+def bold_name(session: Session, task: str) -> str:
+    """Name of a series; it tells the part where the phase is stored too."""
+    return f"task-{task}_part-mag_bold" if session.subject.effects.phase_images else f"task-{task}_bold"
 
 
 # --- T1w ------------------------------------------------------------------------------------------------------------
@@ -264,16 +272,27 @@ def write_run(session: Session, name: str, volumes: int, clock_s: float, mpcu_of
     course = run_course(subject, p, epi.encoding, name, volumes, f"{name}/bold")
     receiver = receiver_of(session, epi.encoding, name, BOLD_NOISE, effects.bias, True, True)
     series = np.empty((volumes, *p.shape[::-1]), np.int16)
+    echo, phases = None, None
+    if effects.phase_images:
+        echo = echo_phase(epi.encoding, epi.around, p.te_s, generator(subject.seed, name, "phase"))
+        phases = np.empty_like(series)
     for index in range(volumes):
-        series[index] = picture(session, epi.volume(course.volume(index)), receiver, name, index)
+        state = course.volume(index)
+        ideal = epi.volume(state)
+        series[index] = picture(session, ideal, receiver, name, index)
+        if echo is not None and phases is not None:
+            phases[index] = phase_picture(session, ideal, receiver, echo.of(state), name, index)
     prefix = f"{session.label}_task-{name}"
     sources = [f"pepolar_{name}", *(["gre"] if name == "pain" else [])]
-    write_nifti(session.path("func", f"task-{name}_bold.nii.gz"), series.T, epi.encoding.affine, tr_s=p.tr_s)
-    del series
-    write_json(
-        session.path("func", f"task-{name}_bold.json"),
-        protocols.bold_sidecar(p, session.site, name, session.shim, clock_s, sources),
-    )
+    sidecar = protocols.bold_sidecar(p, session.site, name, session.shim, clock_s, sources)
+    stem = bold_name(session, name)
+    write_nifti(session.path("func", f"{stem}.nii.gz"), series.T, epi.encoding.affine, tr_s=p.tr_s)
+    write_json(session.path("func", f"{stem}.json"), sidecar)
+    if phases is not None:
+        stem = stem.replace("mag", "phase")
+        write_nifti(session.path("func", f"{stem}.nii.gz"), phases.T, epi.encoding.affine, tr_s=p.tr_s)
+        write_json(session.path("func", f"{stem}.json"), sidecar | {"Units": "arbitrary"})
+    del series, phases
     if course.events is not None:
         write_text(session.path("func", f"task-{name}_events.tsv"), course.events.to_tsv())
         write_json(session.path("func", f"task-{name}_events.json"), tasks.events_sidecar(name))
@@ -284,7 +303,8 @@ def write_run(session: Session, name: str, volumes: int, clock_s: float, mpcu_of
 def write_recordings(session: Session, name: str, course: Course, volumes: int, clock_s: float, mpcu_offset_ms: int) -> None:
     """Pulse and breathing in BIDS form and as PMU logs."""
     seed = number_of(session.subject.seed, name, "recording")
-    channels = recordings.record(course.physiology, volumes * session.protocol.tr_s, seed)
+    sensors = SENSORS[session.subject.effects.recordings]
+    channels = recordings.record(course.physiology, volumes * session.protocol.tr_s, seed, sensors)
     for kind, channel in channels.items():
         stem = f"task-{name}_recording-{kind}_physio"
         table = recordings.bids_table(channel, volumes, session.protocol.tr_s)
@@ -294,7 +314,14 @@ def write_recordings(session: Session, name: str, course: Course, volumes: int, 
         text = recordings.pmu_log(channel, clock_s, mpcu_offset_ms)
         write_text(session.pmu / f"{session.label}_task-{name}.{ending}", text)
         peaks = session.truth / "func" / f"{session.label}_task-{name}_recording-{kind}_desc-peaks_timeseries.tsv"
-        write_tsv(peaks, {"onset": channel.peaks_s}, {"onset": {"Description": "From the first volume", "Units": "s"}})
+        write_tsv(
+            peaks,
+            {"onset": channel.peaks_s, "visible": channel.visible.astype(int)},
+            {
+                "onset": {"Description": "From the first volume", "Units": "s"},
+                "visible": {"Description": "0 where the sensor was off"},
+            },
+        )
 
 
 def write_truth(session: Session, name: str, prefix: str, epi: Epi, course: Course) -> None:

@@ -37,6 +37,8 @@ _RESPONSES: Mapping[str, Mapping[str, float]] = {
 BRAIN_PERCENT = (0.8, 2.0)
 CORD_PERCENT = (0.4, 1.2)
 HRF_PEAK_S = (4.5, 7.0)
+# From onset to onset, for null designs; on average about what the real ones have, and room for a rating between two heats.
+RANDOM_INTERVAL_S = {"pain": (31.0, 47.0), "motor": (16.0, 31.0)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Events:
         return "\n".join(lines) + "\n"
 
 
-def events(task: str, seed: int, n_volumes: int, tr_s: float) -> Events:
+def events(task: str, seed: int, n_volumes: int, tr_s: float, randomised: bool = False) -> Events:
     """Draw the events of a run; those that would not finish within it are left out.
 
     Parameters
@@ -68,6 +70,8 @@ def events(task: str, seed: int, n_volumes: int, tr_s: float) -> Events:
     seed : int
     n_volumes : int
     tr_s : float
+    randomised : bool
+        Intervals of widely different lengths; in the real designs they are nearly periodic.
 
     Raises
     ------
@@ -78,19 +82,23 @@ def events(task: str, seed: int, n_volumes: int, tr_s: float) -> Events:
     rng = np.random.default_rng([seed, 0x7A51, TASKS.index(task)])
     end_s = n_volumes * tr_s
     if task == "pain":
-        return _pain_events(rng, end_s)
+        return _pain_events(rng, end_s, randomised)
     rows = []
-    onset = 13.0
+    onset = 13.0 + (rng.uniform(0.0, 8.0) if randomised else 0.0)
     for _ in range(12):
         if onset + 8.0 <= end_s:
             rows.append((onset, 8.0))
-        onset += float(rng.choice([21, 22, 23, 24, 25, 26], p=[0.1, 0.25, 0.25, 0.2, 0.15, 0.05]))
+        onset += (
+            rng.uniform(*RANDOM_INTERVAL_S["motor"])
+            if randomised
+            else float(rng.choice([21, 22, 23, 24, 25, 26], p=[0.1, 0.25, 0.25, 0.2, 0.15, 0.05]))
+        )
     return Events(("onset", "duration"), tuple(rows))
 
 
-def _pain_events(rng: np.random.Generator, end_s: float) -> Events:
+def _pain_events(rng: np.random.Generator, end_s: float, randomised: bool) -> Events:
     rows: list[tuple[float | str, ...]] = []
-    onset = 10.1 + 0.05 * rng.random()
+    onset = 10.1 + 0.05 * rng.random() + (rng.uniform(0.0, 12.0) if randomised else 0.0)
     level, habituation = rng.uniform(5.0, 7.5), rng.uniform(0.05, 0.2)
     for trial in range(15):
         pain = level + (1.0 if trial == 0 else 0.0) - habituation * trial + rng.normal(0.0, 0.5)
@@ -100,7 +108,7 @@ def _pain_events(rng: np.random.Generator, end_s: float) -> Events:
         rating = onset + rng.uniform(16.3, 18.5)
         if rating + 11.0 <= end_s:
             rows.append((round(rating, 3), 11.0, "rating", "n/a", "n/a"))
-        onset += 39.1 + rng.normal(0.0, 0.1)
+        onset += rng.uniform(*RANDOM_INTERVAL_S["pain"]) if randomised else 39.1 + rng.normal(0.0, 0.1)
     return Events(("onset", "duration", "trial_type", "UpR", "PR"), tuple(rows))
 
 
