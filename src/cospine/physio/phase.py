@@ -15,7 +15,8 @@ _LONGEST_BREATH_S = 20.0
 _NEIGHBOURS = 21
 _SMOOTH_S = 0.1
 _SLOPE_S = 1.0
-_BASELINE_S, _BASELINE_STEP_S = 60.0, 5.0
+# what the chest does within a minute or two is breathing too (sighs, held breaths, a changed depth)
+_BASELINE_S, _BASELINE_STEP_S = 240.0, 5.0
 _BRIDGED_S = 1.0  # gaps this short are bridged
 
 
@@ -62,7 +63,7 @@ def steady_belt(recording: Recording, first_s: float, last_s: float) -> tuple[ND
     """Chest position during a run, fit for `respiratory_phase`: smoothed, its slow baseline taken away, spikes cut.
 
     Glover's histogram takes position for what it is; a cushion that loses pressure would shift all phases with time. The
-    middle between the 5th and 95th percentile of the minute around is taken for the baseline.
+    middle between the 5th and 95th percentile of the four minutes around is taken for the baseline.
 
     Parameters
     ----------

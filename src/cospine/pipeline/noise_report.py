@@ -35,6 +35,7 @@ class NoiseReport:
     result: RunResult
     noise: Noise
     high_pass_s: float
+    cleaned: bool
 
     @property
     def _duration_s(self) -> float:
@@ -74,6 +75,11 @@ class NoiseReport:
         if model.modelled and not model.known.all():
             unknown = np.count_nonzero(~model.known.all(axis=1))
             notes.append(f"In {unknown} volumes a phase is not known in some slice; there the model's columns are 0.")
+        if self.cleaned:
+            notes.append(
+                "The cleaned series lost what task and noise columns share: a model of it that is not cleaned by the same columns "
+                "finds effects too small, on digital participants by a fifth to two fifths. Better keep the columns in the model."
+            )
         found = model.tissue
         for region, mask, name in (
             ("cord", found.cord_csf, "CSF around the cord"),
@@ -166,7 +172,7 @@ class NoiseReport:
             )  # fmt: skip
         return figures
 
-    def methods(self, cleaned: bool) -> MethodsText:
+    def methods(self) -> MethodsText:
         """Methods text."""
         model, thermal = self.noise.model, self.result.thermal
         orders, channels = model.orders, model.physiology.channels
@@ -181,6 +187,6 @@ class NoiseReport:
             compcor=any(found.columns.shape[1] for found in model.components.values()) or bool(model.local.names),
             highpass_s=self.high_pass_s,
             tested=self.noise.tests is not None,
-            cleaned=cleaned,
+            cleaned=self.cleaned,
             thermal="" if thermal is None else "magnitude" if thermal.phase is None else "complex",
         )

@@ -69,7 +69,7 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
     if silence:
         notes.append(silence)
     field = FieldReport.of(result)
-    noise = None if result.noise is None else NoiseReport(result, result.noise, settings.high_pass)
+    noise = None if result.noise is None else NoiseReport(result, result.noise, settings.high_pass, settings.clean)
     verdicts, numbers = _summary(result, field)
     page = RunReport(
         prefix=run.prefix,
@@ -91,7 +91,7 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
         jacobian="fmap-jacobian" not in result.ignored,
     )
     if noise is not None:
-        more = noise.methods(settings.clean)
+        more = noise.methods()
         text = MethodsText(text.paragraphs + more.paragraphs, text.citations + more.citations)
     return RunSection(page, text)
 

@@ -86,10 +86,6 @@ _VERAART = (
     "Veraart J, Novikov DS, Christiaens D, Ades-aron B, Sijbers J, Fieremans E (2016) Denoising of diffusion MRI using random "
     "matrix theory. NeuroImage 142:394–406. doi:10.1016/j.neuroimage.2016.08.016"
 )
-_GAVISH = (
-    "Gavish M, Donoho DL (2017) Optimal shrinkage of singular values. IEEE Trans Inf Theory 63:2137–2152. "
-    "doi:10.1109/TIT.2017.2653801"
-)
 _VIZIOLI = (
     "Vizioli L, Moeller S, Dowdle L, Akçakaya M, De Martino F, Yacoub E, Uğurbil K (2021) Lowering the thermal noise barrier in "
     "functional brain mapping with magnetic resonance imaging. Nat Commun 12:5181. doi:10.1038/s41467-021-25431-8"
@@ -268,12 +264,12 @@ def noise_methods(
     paragraphs, citations = [], []
     if thermal:
         paragraphs.append(
-            "Before any interpolation thermal noise was taken away patch by patch: noise was made even and uncorrelated, "
-            "principal components above the edge of the Marchenko-Pastur distribution were kept (Veraart et al., 2016), weighted "
-            "for the least squared error (Gavish & Donoho, 2017), and overlapping patches were averaged"
+            "Before any interpolation thermal noise was taken away patch by patch: its level was made even by a noise map that "
+            "allows for correlated neighbours, principal components above the edge of the Marchenko-Pastur distribution were "
+            "kept (Veraart et al., 2016), and overlapping patches were averaged"
             + (", on complex images from magnitude and phase (after Vizioli et al., 2021)." if thermal == "complex" else ".")
         )
-        citations += [_VERAART, _GAVISH, *([_VIZIOLI] if thermal == "complex" else [])]
+        citations += [_VERAART, *([_VIZIOLI] if thermal == "complex" else [])]
     if cardiac or respiratory:
         model, cited = _physiological_model(cardiac=cardiac, respiratory=respiratory, orders=orders, csf=csf, given=given)
         slow, slow_cited = _slow_responses(rvt=rvt and respiratory, hrv=hrv and cardiac)
