@@ -211,7 +211,8 @@ def test_what_we_write_says_the_same_when_read_again(start_s: float | None, cloc
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("PULS", ("cardiac", "ppg")), ("ecg_lead2", ("cardiac", "ecg")), ("cardiac", ("cardiac", "")), ("RESP", ("respiratory", "belt")),
+        ("PULS", ("cardiac", "ppg")), ("ecg_lead2", ("cardiac", "ecg")), ("cardiac", ("cardiac", "")),
+        ("RESP", ("respiratory", "belt")),
         ("puls_trigger", ("trigger", "")), ("scanner", ("trigger", "")), ("emg", ("other", "")),
         ("ECGData_epiRT_1025201115_44_19", ("cardiac", "")),  # GE: whatever sensor gated
     ],

@@ -77,8 +77,9 @@ class NoiseReport:
             notes.append(f"In {unknown} volumes a phase is not known in some slice; there the model's columns are 0.")
         if self.cleaned:
             notes.append(
-                "The cleaned series lost what task and noise columns share: a model of it that is not cleaned by the same columns "
-                "finds effects too small, on digital participants by a fifth to two fifths. Better keep the columns in the model."
+                "The cleaned series lost what task and noise columns share: a model of it that is not cleaned by the same "
+                "columns finds effects too small, on digital participants by a fifth to two fifths. Better keep the columns in "
+                "the model."
             )
         found = model.tissue
         for region, mask, name in (

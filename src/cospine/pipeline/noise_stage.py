@@ -121,7 +121,7 @@ class NoiseModel:
         start = self._base
         names = [set_of(name) for name in self.names]
         names += ["components"] * len(self._noise_local)
-        there = [*self.columns.any(axis=(0, 1)), *[True] * len(self._noise_local)]
+        there = [*np.any(self.columns != 0, axis=(0, 1)).tolist(), *[True] * len(self._noise_local)]
         for at, name in enumerate(names):
             if there[at]:
                 where.setdefault(name, []).append(start + at)

@@ -12,7 +12,6 @@ from cospine.errors import CoSpineError
 from cospine.field.phasediff import phase_scale
 from cospine.space.grid import Grid
 
-
 _SCALE_VOLUMES = 4  # phase is uniform in the air: a few volumes fill its range
 
 

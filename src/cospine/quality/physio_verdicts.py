@@ -279,8 +279,8 @@ def thermal_verdict(
     text = "; ".join(parts) or "no region has voxels"
     return Verdict(
         "look",
-        f"Thermal noise was taken away ({text}): neighbouring voxels share what is left, and weak effects of few voxels go with the "
-        "noise (on digital participants 8 % of an effect in the brain, more than half in the cord). Look at what was taken.",
+        f"Thermal noise was taken away ({text}): neighbouring voxels share what is left, and weak effects of few voxels go with "
+        "the noise (on digital participants 8 % of an effect in the brain, more than half in the cord). Look at what was taken.",
     )
 
 
