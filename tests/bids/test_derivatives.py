@@ -179,7 +179,7 @@ def write_everything(out):
         path = out.path(run, "timeseries", ".tsv", desc=desc)
         out.write_tsv(path, {"a": [1.0, np.nan]}, {"a": {"Description": "x", "Units": "mm"}})
         unknown.append(path)
-    for relative in ("sub-01.html", "group.html", "group/table.tsv"):
+    for relative in ("sub-01.html", "group.html", "group/table.tsv", "fsl/sub-01/evlist.txt"):
         out.write_text(out.root / relative, "x")
         unknown.append(out.root / relative)
     unknown.append(out.root / "CITATION.md")
@@ -209,7 +209,7 @@ def test_the_validator_accepts_the_tree_and_the_list_hides_no_more_than_needed(o
     assert validate(out.root, tmp_path / "deno") == set()
     (out.root / ".bidsignore").unlink()
     errors = validate(out.root, tmp_path / "deno")
-    assert errors == {path.relative_to(out.root).as_posix() for path in unknown} | {"group"} | {
+    assert errors == {path.relative_to(out.root).as_posix() for path in unknown} | {"group", "fsl"} | {
         path.relative_to(out.root).as_posix().replace(".nii.gz", ".json").replace(".tsv", ".json")
         for path in unknown
         if path.suffix in (".gz", ".tsv") and "group" not in path.parts
