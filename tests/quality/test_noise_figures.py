@@ -58,7 +58,7 @@ def every_figure(scene: Any, found: PartialTests) -> dict[str, figure.Figure]:
         "summary": noise_figures.explained_summary(
             found, {"brain": scene.brain, "cord": scene.cord}, scene.affine, cord_mask=scene.cord
         ),
-        "thermal": noise_figures.thermal_figure(noise, 30 + noise, scene.affine, volumes=VOLUMES, taken_sd=noise, **masks),
+        "thermal": noise_figures.thermal_figure(noise, 30 + noise, scene.affine, most=VOLUMES, taken_sd=noise, **masks),
         "task": confound_figures.collinearity_figure(
             Collinearity(
                 {name: SharedWithTask(rng.beta(*shape, 9), np.full(9, 0.04)) for name, shape in SHARES.items()},
@@ -141,7 +141,7 @@ def test_partial_fields_of_view(scene: Any, tests_of_sets: PartialTests, regions
     masks = {f"{name}_mask": getattr(scene, name) for name in regions}
     assert "z (mm)" in noise_figures.explained_maps(tests_of_sets, scene.reference, scene.affine, **masks).svg
     noise = np.ones(scene.reference.shape, np.float32)
-    assert len(noise_figures.thermal_figure(noise, noise, scene.affine, volumes=VOLUMES, **masks).frames) == 2
+    assert len(noise_figures.thermal_figure(noise, noise, scene.affine, most=VOLUMES, **masks).frames) == 2
     shown = {name: getattr(scene, name) for name in regions}
     drawn = noise_figures.explained_summary(tests_of_sets, shown, scene.affine)
     assert "slice by slice" not in drawn.svg

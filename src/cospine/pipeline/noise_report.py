@@ -114,9 +114,8 @@ class NoiseReport:
             lines.append(leakage_verdict(noise.shared))
         thermal = self.result.thermal
         if thermal is not None:
-            volumes = int(np.count_nonzero(model.rows))
             motion = self.result.motion
-            lines.append(thermal_verdict(thermal.removed, thermal.noise_sd, motion.reference, motion.regions, volumes))
+            lines.append(thermal_verdict(thermal.removed, thermal.noise_sd, motion.reference, motion.regions, thermal.most))
         return tuple(lines)
 
     def numbers(self) -> tuple[Number, ...]:
@@ -168,7 +167,7 @@ class NoiseReport:
             figures.append(
                 thermal_figure(
                     found.noise_sd, found.removed, result.grid.affine,
-                    volumes=int(np.count_nonzero(model.rows)), taken_sd=found.taken_sd, **masks,
+                    most=found.most, taken_sd=found.taken_sd, **masks,
                 )
             )  # fmt: skip
         return figures

@@ -27,6 +27,8 @@ class Thermal:
         Principal components taken away.
     taken_sd : ndarray (x, y, z)
         SD over time of what was taken away.
+    most : int
+        Components of a patch: as many as its voxels, or volumes where these are fewer.
     phase : Path or None
         Phase images that made the data complex; None where magnitudes alone were denoised.
     """
@@ -34,6 +36,7 @@ class Thermal:
     noise_sd: NDArray[np.float32] = field(repr=False)
     removed: NDArray[np.float32] = field(repr=False)
     taken_sd: NDArray[np.float32] = field(repr=False)
+    most: int
     phase: Path | None
 
     @property
@@ -53,7 +56,7 @@ def without_thermal_noise(run: Run, series: NDArray[np.float32], dummies: int) -
         When the phase images do not fit the magnitudes, or there are too few volumes.
     """
     # its kernels are loaded by those who ask for it
-    from cospine.signal.thermal import denoise, denoise_complex
+    from cospine.signal.thermal import PATCH, denoise, denoise_complex
 
     steady = series[..., dummies:]
     if run.phase is None:
@@ -69,7 +72,8 @@ def without_thermal_noise(run: Run, series: NDArray[np.float32], dummies: int) -
     n = steady.shape[3]
     taken_sd = np.sqrt(np.maximum(squares - taken**2 / n, 0) / max(n - 1, 1)).astype(np.float32)
     steady[...] = found.series
-    return series, Thermal(found.noise_sd, found.removed, taken_sd, run.phase)
+    most = min(int(np.prod(np.minimum(PATCH, series.shape[:3]))), n)
+    return series, Thermal(found.noise_sd, found.removed, taken_sd, most, run.phase)
 
 
 def _phase(run: Run, shape: tuple[int, ...]) -> NDArray[np.float32]:

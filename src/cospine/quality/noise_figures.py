@@ -176,7 +176,7 @@ def thermal_figure(
     removed: Volume,
     affine: NDArray[np.floating],
     *,
-    volumes: int,
+    most: int,
     taken_sd: Volume | None = None,
     brain_mask: Mask | None = None,
     cord_mask: Mask | None = None,
@@ -191,8 +191,8 @@ def thermal_figure(
         Principal components taken away, mean over the patches that hold the voxel.
     affine : (4, 4) array
         Voxel to world, RAS mm.
-    volumes : int
-        Volumes of the series: the most that could be taken.
+    most : int
+        Components of a patch: the most that could be taken.
     taken_sd : (x, y, z) array, optional
         Standard deviation in time of what was taken away; where it holds more than noise it shows anatomy.
     brain_mask, cord_mask : (x, y, z) bool array, optional
@@ -213,7 +213,7 @@ def thermal_figure(
     maps = {
         "Noise": (noise_sd, PowerNorm(0.5, 0.0, top), "SD"),
         "Taken away": (taken_sd, PowerNorm(0.5, 0.0, top), "SD"),
-        "Components": (removed, Normalize(np.floor(min(least, 0.9 * volumes)), volumes), f"of {volumes}"),
+        "Components": (removed, Normalize(np.floor(min(least, 0.9 * most)), most), f"of {most}"),
     }
     frames = []
     for label, (volume, scale, unit) in maps.items():
@@ -234,7 +234,7 @@ def thermal_figure(
             bar.spines[:].set_visible(False)
             frames.append(fig.Frame(label, small_svg(drawing)))
     said = [
-        f"{name}: noise SD {np.median(noise_sd[mask]):.3g}, {np.median(removed[mask]):.0f} of {volumes} components taken"
+        f"{name}: noise SD {np.median(noise_sd[mask]):.3g}, {np.median(removed[mask]):.0f} of {most} components taken"
         for name, mask in (("brain", brain_mask), ("cord", cord_mask))
         if mask is not None and mask.any()
     ]

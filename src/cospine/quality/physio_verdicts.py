@@ -259,7 +259,7 @@ def thermal_verdict(
     noise_sd: NDArray[np.floating],
     mean: NDArray[np.floating],
     regions: Mapping[str, NDArray[np.bool_]],
-    volumes: int,
+    most: int,
 ) -> Verdict:
     """What thermal denoising did.
 
@@ -268,12 +268,13 @@ def thermal_verdict(
     removed, noise_sd, mean : (x, y, z) array
         Components taken away, noise SD and temporal mean.
     regions : mapping of name to (x, y, z) bool array
-    volumes : int
+    most : int
+        Components that a patch has.
     """
     parts = []
     for name, mask in regions.items():
         if np.any(mask):
-            share = 100 * float(np.median(removed[mask])) / volumes
+            share = 100 * float(np.median(removed[mask])) / most
             noise = 100 * float(np.median(noise_sd[mask] / np.maximum(mean[mask], 1e-6)))
             parts.append(f"{name}: noise {noise:.1f} % of the signal, {share:.0f} % of the components taken away")
     text = "; ".join(parts) or "no region has voxels"
