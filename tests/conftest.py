@@ -1,9 +1,18 @@
-"""Real images that others made live outside the repository; tests that need them skip where they are absent."""
+"""What all tests share: seeded Hypothesis, and real images that others made.
+
+The images live outside the repository; tests that need them skip where they are absent.
+"""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# the same examples on every machine: what passes once passes again; COSPINE_HYPOTHESIS=random goes looking for more
+settings.register_profile("seeded", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("COSPINE_HYPOTHESIS", "seeded"))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from cospine.bids.atomic import CHUNK_BYTES, atomic, compressed
 STEPS_PER_NOISE_SD = 10.0
 _INT16_MAX = 32767
 _FEWEST_STEPS = 250  # from zero to the largest value: a noise estimate far too large must not flatten the image
+_LEAST_SINGLE_SLOPE = 1e-30
 SCANNER, ALIGNED, MNI = 1, 2, 4  # NIfTI codes of what the world coordinates mean
 
 
@@ -340,7 +341,9 @@ def _encode(chunk: NDArray[Any], stored: np.dtype[Any], slope: float, inter: flo
     if stored.kind == "f" or (chunk.dtype.kind in "bui" and slope == 1 and inter == 0):
         _check_range(chunk, stored)
         return chunk.astype(stored, copy=False)
-    working = np.float32 if chunk.dtype == np.float32 and stored.itemsize <= 2 else np.float64
+    # the inverse of a slope below 1e-38 is none in single precision
+    single = chunk.dtype == np.float32 and stored.itemsize <= 2 and slope > _LEAST_SINGLE_SLOPE
+    working = np.float32 if single else np.float64
     values = np.subtract(chunk, inter, dtype=working)
     values *= 1 / slope
     np.rint(values, out=values)
