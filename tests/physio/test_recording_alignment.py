@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cospine.physio.alignment import Session, choose, clock_difference_s, marked_start_s, overlap, place
+from cospine.bids.clock import clock_difference_s
+from cospine.physio.alignment import Session, choose, marked_start_s, overlap, place
 from cospine.physio.recording import Recording
 
 RUN = Session("task pain", volumes=100, tr_s=2.0, clock_s=36_000.0)

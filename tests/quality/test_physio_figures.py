@@ -223,11 +223,6 @@ def test_minutes_and_seconds(seconds: float, words: str) -> None:
     assert physio_figures._clock_words(seconds) == words
 
 
-def test_clock_ticks_pass_midnight() -> None:
-    ticks, labels = physio_timing._clock_ticks(86_000.0, 87_200.0)
-    assert labels[list(ticks).index(86_400.0)] == "00:00"
-
-
 def test_short_numbers_leave_text_and_images_alone() -> None:
     with figure.canvas(4, 3) as drawing:
         axes = figure.place(drawing, 0.5, 0.5, 3, 2)

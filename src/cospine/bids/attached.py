@@ -3,13 +3,13 @@
 import math
 from pathlib import Path
 
+from cospine.bids.clock import DAY_S
 from cospine.bids.findings import Report
 from cospine.bids.index import IMAGE_EXTENSIONS, Entry, Index
 from cospine.bids.model import Run
 from cospine.bids.tables import number, read_tsv
 
 _HOUR_S = 3600.0
-_DAY_S = 86400.0
 
 
 def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
@@ -107,7 +107,7 @@ def find_physio(index: Index, entry: Entry, say: Report) -> tuple[Path, ...]:
         if start is not None and abs(start) > _HOUR_S:
             by_clock[candidate.relative] = start
     if by_clock:
-        unit = "milliseconds" if max(by_clock.values()) > _DAY_S else "seconds"
+        unit = "milliseconds" if max(by_clock.values()) > DAY_S else "seconds"
         shown = " and ".join(f"{start:.10g}" for start in by_clock.values())
         say(
             "physio-start-time",

@@ -7,6 +7,11 @@ from typing import Any
 DAY_S = 86_400.0
 
 
+def clock_difference_s(later_s: float, earlier_s: float) -> float:
+    """Time from one reading of a 24 h clock to another, within half a day of it: midnight may lie between."""
+    return (later_s - earlier_s + DAY_S / 2) % DAY_S - DAY_S / 2
+
+
 def moment(value: Any) -> datetime.datetime | None:
     """Date and time, ISO 8601 or as in DICOM (20250131121251.665); without its zone, which scanners set alike."""
     text = str(value).strip()

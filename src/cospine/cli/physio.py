@@ -190,7 +190,7 @@ def _stem(path: Path) -> str:
 
 def _placed(recording: "Recording", first_volume_s: float | None) -> "Recording":
     """Start relative to the first volume: by the time given, else what the file says, else by the first volume it marks."""
-    from cospine.physio.alignment import clock_difference_s
+    from cospine.bids.clock import clock_difference_s
 
     said: dict[str, float] = {}
     if first_volume_s is not None and recording.clock_s is not None:
@@ -292,13 +292,8 @@ def _pictures(recording: "Recording", peaks: "Peaks") -> list[tuple[str, str]]:
         if not recording.samples[at:to].size:
             continue
         inside = (peaks.onset_s >= first_s) & (peaks.onset_s < last_s)
-        within = (recording.marks_s >= first_s) & (recording.marks_s < last_s)
-        part = replace(
-            recording,
-            samples=recording.samples[at:to],
-            start_s=(recording.start_s or 0.0) + at / recording.rate_hz,
-            marks_s=recording.marks_s[within] - first_s,
-        )
+        # rows go on from the recording's start, where that of the run is not known
+        part = recording.placed(recording.start_s or 0.0).part(at, to)
         windows = replace(peaks.windows, start_s=peaks.windows.start_s - first_s)
         shown = replace(
             peaks,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.bids.clock import DAY_S, clock_s, moment
+from cospine.bids.clock import clock_difference_s, clock_s, moment
 
 Wanted = Literal["auto", "pepolar", "phasediff"]
 
@@ -270,7 +270,7 @@ def _seconds_after(run: Mapping[str, Any], image: Mapping[str, Any]) -> float | 
     ]
     if times[0] is None or times[1] is None:
         return None
-    return (times[1] - times[0] + DAY_S / 2) % DAY_S - DAY_S / 2
+    return clock_difference_s(times[1], times[0])
 
 
 def _shim_of(sidecar: Mapping[str, Any]) -> list[float] | None:

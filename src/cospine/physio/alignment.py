@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.bids.clock import clock_difference_s
 from cospine.physio.peaks import find_peaks
-from cospine.physio.recording import DAY_S, Recording
+from cospine.physio.recording import Recording
 
 TOLERANCE_S = 0.1
 """Up to here two ways of placing a recording are taken to agree."""
@@ -24,7 +25,6 @@ WHOLE, PARTIAL = 0.95, 0.05
 """Shares of a run from which a recording covers it, and from which it covers a part worth using."""
 
 _TR_TOLERANCE = 0.02  # spacing of volume marks against TR
-_CLOCK_SLACK_S = 12 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,6 @@ class Overlap:
     kinds: tuple[str, ...]
     runs: tuple[str, ...]
     seconds: NDArray[np.float64] = field(repr=False)
-
-
-def clock_difference_s(later_s: float, earlier_s: float) -> float:
-    """Time from one reading of a 24 h clock to another, within half a day of it: midnight may lie between."""
-    return (later_s - earlier_s + _CLOCK_SLACK_S) % DAY_S - _CLOCK_SLACK_S
 
 
 def marked_start_s(recording: Recording, run: Session, near_s: float | None = None) -> float | None:

@@ -7,14 +7,12 @@ RETROICOR (Glover et al. 2000, Magn Reson Med 44:162-167) with the interaction t
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
 
-NoiseSet = Literal["cardiac", "respiratory", "interaction", "csf", "rvt", "hrv"]
 _LARGEST = 10
 
 

@@ -11,8 +11,6 @@ from cospine.errors import CoSpineError
 Kind = Literal["cardiac", "respiratory", "trigger", "other"]
 Sensor = Literal["ppg", "ecg", "belt", ""]
 
-DAY_S = 86_400.0
-
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -82,6 +80,22 @@ class Recording:
     def placed(self, start_s: float) -> "Recording":
         """The same with its first sample at a time, s from the first volume."""
         return replace(self, start_s=float(start_s))
+
+    def part(self, first: int, last: int) -> "Recording":
+        """Samples from `first` to before `last`, with the marks in them; both clocks go on."""
+        offset_s, end_s = first / self.rate_hz, last / self.rate_hz
+
+        def within(marks_s: NDArray[np.float64]) -> NDArray[np.float64]:
+            return marks_s[(marks_s >= offset_s) & (marks_s < end_s)] - offset_s
+
+        return replace(
+            self,
+            samples=self.samples[first:last],
+            start_s=None if self.start_s is None else self.start_s + offset_s,
+            clock_s=None if self.clock_s is None else self.clock_s + offset_s,
+            marks_s=within(self.marks_s),
+            volumes_s=within(self.volumes_s),
+        )
 
     def covers(self, first_s: float, last_s: float) -> float:
         """Share of the time from `first_s` to `last_s` (s from the first volume) in which there are samples; 0 if not placed."""

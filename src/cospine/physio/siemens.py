@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.bids.clock import DAY_S
 from cospine.errors import CoSpineError
 from cospine.physio.channels import are_volumes, rising_edges
-from cospine.physio.recording import DAY_S, Kind, Recording, Sensor
+from cospine.physio.recording import Kind, Recording, Sensor
 
 _LOG = logging.getLogger(__name__)
 

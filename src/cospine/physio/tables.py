@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.bids.clock import DAY_S
 from cospine.bids.tables import NOT_AVAILABLE, number, words
 from cospine.errors import CoSpineError
 from cospine.physio.channels import are_volumes, kind_of, rising_edges
-from cospine.physio.recording import DAY_S, Kind, Recording, Sensor
+from cospine.physio.recording import Kind, Recording, Sensor
 
 _LOG = logging.getLogger(__name__)
 

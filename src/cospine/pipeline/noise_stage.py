@@ -150,6 +150,12 @@ class NoiseModel:
         """Whether pulse or breathing is modelled for most of the run."""
         return self.modelled and float(self.known[self.rows].mean()) >= ENOUGH_KNOWN
 
+    @property
+    def fits(self) -> bool:
+        """Whether the model and a constant leave degrees of freedom."""
+        wide = self._base + len(self.names) + len(self._noise_local)
+        return wide + 2 < int(np.count_nonzero(self.rows))
+
     def designs(self) -> NDArray[np.float64]:
         """Designs (slices, t, p): drift, head motion, cord shifts, then the physiological noise (or CSF components).
 
@@ -306,7 +312,7 @@ def explained(
     heartbeat aliases to slow rhythms: both are whitened by the noise's own autocorrelation, each kind of tissue by itself.
     """
     sets, designs = model.sets, model.designs()
-    if not sets or designs.shape[2] + 2 >= np.count_nonzero(model.rows):
+    if not sets or not model.fits:
         return None
     regions = brain.astype(np.uint8)
     regions[cord] = 2
@@ -323,7 +329,7 @@ def compared_with_task(run: Run, model: NoiseModel, events: Sequence[tuple[float
     """How much the task looks like noise and motion; the worst condition of the events (onset s, duration s, name)."""
     designs = model.designs()
     sets = {name: places for name, places in {"motion": model.motion, **model.sets}.items() if places.size}
-    if not sets or designs.shape[2] + 2 >= np.count_nonzero(model.rows):
+    if not sets or not model.fits:
         return None
     found = []
     for condition in sorted({name for *_, name in events}):
@@ -350,7 +356,7 @@ def share_of_simultaneous(run: Run, model: NoiseModel, stored: NDArray[np.float3
     if not len(simultaneous_pairs(run.slice_times_s)):
         return None
     designs = model.designs()
-    if designs.shape[2] + 2 >= np.count_nonzero(model.rows):
+    if not model.fits:
         designs = np.broadcast_to(model.drift, (designs.shape[0], *model.drift.shape))
     steady = slice(int(np.argmax(model.rows)), None)
     mean = stored[..., steady].mean(axis=3, dtype=np.float32)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cospine.bids import Participant, Run, read_tsv
 from cospine.errors import CoSpineError
@@ -51,7 +50,8 @@ class PhysioSources:
         choices: dict[Kind, Choice] = {kind: choose(kind, session, own, others) for kind in KINDS}
         notes = [*troubles]
         channels: dict[str, Channel] = {}
-        by_hand = self._by_hand(run)
+        given = given_peaks_file(run, self._settings)
+        by_hand = None if given is None else read_tsv(given)
         for kind, choice in choices.items():
             notes += choice.notes
             if choice.placed is not None:
@@ -72,9 +72,9 @@ class PhysioSources:
         table = overlap(everyone, [session_of(one) for one in self._participant.runs if one.session == run.session])
         for note in notes:
             logger.info("%s: %s", run.label, note)
-        by_user = given_peaks_file(run, self._settings) if any(one.given for one in channels.values()) else None
+        used = given if any(one.given for one in channels.values()) else None
         found = channels.get("cardiac"), channels.get("respiratory")
-        return Physiology(*found, tuple(dict.fromkeys(notes)), table, by_user)
+        return Physiology(*found, tuple(dict.fromkeys(notes)), table, used)
 
     def _recordings(self, files: Sequence[Path]) -> tuple[list[Recording], list[str]]:
         """Channels of some files, and why others could not be read."""
@@ -101,10 +101,6 @@ class PhysioSources:
             if not isinstance(found, CoSpineError) and any(one.source == recording.source for one in found)
         )
 
-    def _by_hand(self, run: Run) -> Mapping[str, list[Any]] | None:
-        path = given_peaks_file(run, self._settings)
-        return None if path is None else read_tsv(path)
-
 
 _EVENT = {"cardiac": "heartbeat", "respiratory": "breath"}
 
@@ -129,17 +125,4 @@ def _around(recording: Recording, first_s: float, last_s: float) -> Recording:
     start_s = recording.start_s or 0.0
     first = max(0, int(np.ceil((first_s - start_s) * recording.rate_hz)))
     last = max(first, min(recording.samples.size, int(np.floor((last_s - start_s) * recording.rate_hz)) + 1))
-    offset = first / recording.rate_hz
-    end = last / recording.rate_hz
-
-    def within(marks: NDArray[np.float64]) -> NDArray[np.float64]:
-        return marks[(marks >= offset) & (marks < end)] - offset
-
-    return replace(
-        recording,
-        samples=recording.samples[first:last],
-        start_s=start_s + offset,
-        clock_s=None if recording.clock_s is None else recording.clock_s + offset,
-        marks_s=within(recording.marks_s),
-        volumes_s=within(recording.volumes_s),
-    )
+    return recording.part(first, last)

@@ -5,13 +5,11 @@ from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
 from cospine.physio.alignment import Overlap
-from cospine.physio.recording import DAY_S
 from cospine.quality import figure as fig
 from cospine.quality.physio_figures import SET_COLOURS, small_svg
 
 _PHASE_BINS = 24
 _HARMONICS = 4
-_RUN = "#e3eef7"
 
 
 def overlap_table(found: Overlap) -> fig.Figure:
@@ -149,17 +147,6 @@ def phase_histogram(
         alt="Histograms of phases at slice times; " + "; ".join(said) + ".",
         frames=(fig.Frame("Phases", svg),),
     )
-
-
-def _clock_ticks(first: float, last: float) -> tuple[NDArray[np.floating], list[str]]:
-    """Round times of day."""
-    steps = np.array([30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600.0])
-    step = float(steps[np.argmax(steps >= min((last - first) / 8, steps[-1]))])
-    ticks = step * np.arange(np.ceil(first / step), np.floor(last / step) + 1)
-    seconds = step < 60
-    return ticks, [
-        f"{int(t % DAY_S // 3600):02d}:{int(t % 3600 // 60):02d}" + (f":{int(t % 60):02d}" if seconds else "") for t in ticks
-    ]
 
 
 def _wrapped(name: str, width_in: float) -> str:
