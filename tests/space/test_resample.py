@@ -9,8 +9,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from cospine.space.bspline import coefficients, value_and_gradient, value_and_gradient_in_plane
-from cospine.space.resample import Shift, resample_series, resample_volume
-from cospine.space.transform import rigid_matrix
+from cospine.space.grid import Grid
+from cospine.space.resample import Places, Shift, resample_at, resample_series, resample_volume
+from cospine.space.transform import SliceShift, rigid_matrix
 
 
 def smooth_volume(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -151,3 +152,35 @@ def test_shift_lies_along_its_stored_axis_on_top_of_the_matrix(axis: int) -> Non
     inside = np.all((at > -0.9) & (at < np.array(volume.shape)[:, None, None, None] - 0.1), axis=0)
     assert inside.mean() > 0.6
     np.testing.assert_allclose(found[inside], expected[inside], atol=2e-5)
+
+
+def test_points_in_another_space_are_sampled_where_the_slices_moved_them():
+    rng = np.random.default_rng(5)
+    volume = np.asfortranarray(rng.normal(size=(11, 13, 9)).astype(np.float32))
+    grid = Grid(volume.shape, np.diag([2.0, 1.5, 4.0, 1.0]))
+    matrices = np.tile(np.eye(4), (9, 1, 1))
+    matrices[:, :3] += 0.03 * rng.normal(size=(9, 3, 4))
+    points = (rng.random((200, 3)) * (np.array(volume.shape) - 1)).astype(np.float32)
+    along = rng.normal(0, 0.5, volume.shape).astype(np.float32)
+    factor = rng.uniform(0.5, 1.5, volume.shape).astype(np.float32)
+
+    got = resample_at(volume, matrices, Places.of(points, Shift(along, 1, factor)))
+
+    moved = grid.to_voxel(SliceShift(grid, matrices).map(grid.to_ras(points)))
+    moved[:, 1] += ndimage.map_coordinates(along, points.T, order=1)
+    expected = ndimage.map_coordinates(volume, moved.T, order=3, mode="mirror")
+    expected = np.clip(expected, volume.min(), volume.max()) * ndimage.map_coordinates(factor, points.T, order=1)
+    inside = np.all((moved > -1) & (moved < np.array(volume.shape)), axis=1)
+    assert inside.sum() > 150
+    np.testing.assert_allclose(got[inside], expected[inside], atol=2e-5)
+    assert not got[~inside].any()
+
+
+def test_a_lattice_sampled_point_by_point_equals_the_lattice():
+    rng = np.random.default_rng(6)
+    volume = np.asfortranarray(rng.normal(size=(8, 9, 7)).astype(np.float32))
+    matrix = np.eye(4)
+    matrix[:3, 3] = 0.3, -0.2, 0.4
+    lattice = np.indices(volume.shape).reshape(3, -1).T
+    got = resample_at(volume, matrix, Places(lattice.astype(np.float32))).reshape(volume.shape)
+    np.testing.assert_allclose(got, resample_volume(volume, matrix), atol=1e-5)

@@ -232,6 +232,89 @@ def sample_affine(
                 out[k, j, i] = value
 
 
+@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+def sample_points(
+    c: NDArray, matrices: NDArray, points: NDArray, shift: NDArray, axis: int, factor: NDArray, low: float, high: float, out: NDArray
+) -> None:
+    """Evaluate a spline at points moved by what their slices do, clipped to a range.
+
+    Parameters
+    ----------
+    c : ndarray (z, y, x), float32
+        Coefficients of the input.
+    matrices : ndarray (slices, 3, 4), float64
+        What each slice of the reference does: its voxel (x, y, z) to input voxel (x, y, z). Between two slices the results of
+        both are interpolated linearly, beyond the outermost slices theirs goes on.
+    points : ndarray (n, 3), float32
+        Voxels (x, y, z) of the reference.
+    shift : ndarray (n,), float32, or of size 0 for none
+        Added to the moved position, in input voxels along `axis`.
+    axis : int
+        Input axis of the shift: 0 is x, 1 is y, 2 is z.
+    factor : ndarray (n,), float32, or of size 0 for none
+        What each value is multiplied by.
+    low, high : float
+        Range the value is clipped to before it is multiplied.
+    out : ndarray (n,), float32
+        Result. Points more than one voxel outside the input become 0.
+    """
+    nz, ny, nx = c.shape
+    slices = matrices.shape[0]
+    lo = np.float32(low)
+    hi = np.float32(high)
+    for n in prange(out.shape[0]):
+        px = float(points[n, 0])
+        py = float(points[n, 1])
+        pz = float(points[n, 2])
+        position = min(max(pz, 0.0), slices - 1.0)
+        below = min(int(position), max(slices - 2, 0))
+        above = min(below + 1, slices - 1)
+        part = position - below
+        a = matrices[below]
+        b = matrices[above]
+        x = (1 - part) * (a[0, 0] * px + a[0, 1] * py + a[0, 2] * pz + a[0, 3])
+        y = (1 - part) * (a[1, 0] * px + a[1, 1] * py + a[1, 2] * pz + a[1, 3])
+        z = (1 - part) * (a[2, 0] * px + a[2, 1] * py + a[2, 2] * pz + a[2, 3])
+        x += part * (b[0, 0] * px + b[0, 1] * py + b[0, 2] * pz + b[0, 3])
+        y += part * (b[1, 0] * px + b[1, 1] * py + b[1, 2] * pz + b[1, 3])
+        z += part * (b[2, 0] * px + b[2, 1] * py + b[2, 2] * pz + b[2, 3])
+        if shift.size > 0:
+            if axis == 0:
+                x += shift[n]
+            elif axis == 1:
+                y += shift[n]
+            else:
+                z += shift[n]
+        if not (x >= -1 and x <= nx and y >= -1 and y <= ny and z >= -1 and z <= nz):  # NaN lies outside too
+            out[n] = 0
+            continue
+        fx = math.floor(x)
+        fy = math.floor(y)
+        fz = math.floor(z)
+        w = weights(np.float32(x - fx))
+        v = weights(np.float32(y - fy))
+        u = weights(np.float32(z - fz))
+        bx = int(fx) - 1
+        by = int(fy) - 1
+        bz = int(fz) - 1
+        total = np.float32(0)
+        inside = bx >= 0 and by >= 0 and bz >= 0 and bx + 3 < nx and by + 3 < ny and bz + 3 < nz
+        for i in range(4):
+            plane = np.float32(0)
+            k = bz + i if inside else _mirror(bz + i, nz)
+            for j in range(4):
+                row = c[k, by + j if inside else _mirror(by + j, ny)]
+                if inside:
+                    line = w[0] * row[bx] + w[1] * row[bx + 1] + w[2] * row[bx + 2] + w[3] * row[bx + 3]
+                else:
+                    line = w[0] * row[_mirror(bx, nx)] + w[1] * row[_mirror(bx + 1, nx)]
+                    line += w[2] * row[_mirror(bx + 2, nx)] + w[3] * row[_mirror(bx + 3, nx)]
+                plane += v[j] * line
+            total += u[i] * plane
+        value = min(max(total, lo), hi)
+        out[n] = value * factor[n] if factor.size > 0 else value
+
+
 @njit(cache=True, inline="always", fastmath={"contract", "reassoc", "nsz"})
 def value_and_gradient(c, x, y, z):
     """Spline value and its gradient by voxel index (x, y, z) at one point inside the lattice."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.space.bspline import coefficients, sample_affine
+from cospine.space.bspline import coefficients, sample_affine, sample_points
 
 _NONE = np.empty((0, 0, 0), dtype=np.float32)
 
@@ -29,6 +29,83 @@ class Shift:
     voxels: NDArray[np.float32] = field(repr=False)
     axis: int
     factor: NDArray[np.float32] | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the points of an output in any other space lie in the reference of a series, and what its distortion does there.
+
+    Parameters
+    ----------
+    voxels : ndarray (n, 3), float32
+        Voxel index (i, j, k) of the reference for each point.
+    shift : ndarray (n,), float32, optional
+        Distortion there, in stored voxels along `axis`.
+    axis : int
+        Stored axis of the distortion.
+    factor : ndarray (n,), float32, optional
+        What values found are multiplied by (the Jacobian of a distortion).
+    """
+
+    voxels: NDArray[np.float32] = field(repr=False)
+    shift: NDArray[np.float32] | None = field(repr=False, default=None)
+    axis: int = 0
+    factor: NDArray[np.float32] | None = field(repr=False, default=None)
+
+    @classmethod
+    def of(cls, voxels: NDArray, distortion: Shift | None) -> "Places":
+        """Points (n, 3) of a reference together with the distortion of that reference."""
+        points = np.ascontiguousarray(voxels, dtype=np.float32)
+        if distortion is None:
+            return cls(points)
+        from scipy.ndimage import map_coordinates
+
+        at = points.T
+        along = map_coordinates(distortion.voxels, at, order=1, mode="nearest")
+        factor = distortion.factor
+        scale = None if factor is None else np.asarray(map_coordinates(factor, at, order=1, mode="nearest"))
+        return cls(points, np.asarray(along), distortion.axis, scale)
+
+
+def resample_at(volume: NDArray, matrices: NDArray, places: Places, out: NDArray | None = None) -> NDArray[np.float32]:
+    """Sample a volume once with a cubic B-spline, at points anywhere in its reference.
+
+    Parameters
+    ----------
+    volume : ndarray (x, y, z)
+        Input values.
+    matrices : ndarray (4, 4) or (slices, 4, 4)
+        Reference voxel index to input voxel index, one or one for each slice of the reference; between slices the displacement
+        is interpolated, as :class:`cospine.space.transform.SliceShift` has it.
+    places : Places
+        The points.
+    out : ndarray (n,), float32, optional
+        Array to write into.
+
+    Returns
+    -------
+    ndarray (n,), float32
+        Values clipped to the range of the input (before `places.factor`); 0 more than one voxel outside of it.
+    """
+    source = np.ascontiguousarray(volume.T)
+    matrices = np.asarray(matrices, dtype=np.float64)
+    if matrices.ndim == 2:
+        matrices = matrices[None]
+    if out is None:
+        out = np.empty(len(places.voxels), dtype=np.float32)
+    empty = _NONE.ravel()
+    sample_points(
+        coefficients(source),
+        np.ascontiguousarray(matrices[:, :3]),
+        places.voxels,
+        empty if places.shift is None else places.shift,
+        places.axis,
+        empty if places.factor is None else places.factor,
+        float(source.min()),
+        float(source.max()),
+        out,
+    )
+    return out
 
 
 def resample_volume(
