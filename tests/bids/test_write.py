@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cospine.bids import write_bold, write_bytes, write_json, write_nifti, write_text, write_tsv
 from cospine.bids.atomic import CHUNK_BYTES, atomic
-from cospine.bids.write import int16_scale
+from cospine.bids.write import int16_scale, write_bold_volumes
 
 AFFINE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, -0.05, 0.2) @ np.diag([-1.5, 1.5, 4.0]), [10.0, -20.0, 30.0])
 
@@ -217,3 +217,24 @@ def test_text_ends_in_a_newline(tmp_path):
     write_text(tmp_path / "a.md", "ä")
     write_text(tmp_path / "b.md", "ä\n")
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes() == "ä\n".encode()
+
+
+def test_volume_by_volume_gives_the_bytes_of_the_whole(tmp_path):
+    data = series()
+    write_bold(tmp_path / "whole.nii.gz", data, AFFINE, 2.0, noise_sd=20.0, threads=1)
+    volumes = (data[..., t] for t in range(data.shape[3]))
+    bounds = {"low": float(data.min()), "high": float(data.max())}
+    rounding = write_bold_volumes(tmp_path / "parts.nii.gz", volumes, data.shape, AFFINE, 2.0, **bounds, noise_sd=20.0, threads=1)
+    assert gzip.decompress((tmp_path / "parts.nii.gz").read_bytes()) == gzip.decompress((tmp_path / "whole.nii.gz").read_bytes())
+    assert 0 < rounding <= 1
+
+
+def test_a_series_cut_short_while_it_is_made_leaves_no_file(tmp_path):
+    data = series()
+    with pytest.raises(ValueError, match="3 volumes were made, 13 announced"):
+        write_bold_volumes(tmp_path / "a.nii.gz", [data[..., 0]] * 3, data.shape, AFFINE, 2.0, low=0.0, high=1000.0, noise_sd=8.0)
+    with pytest.raises(ValueError, match="volume 1 is"):
+        write_bold_volumes(
+            tmp_path / "a.nii.gz", [data[..., 0], data[:3, ..., 0]], data.shape, AFFINE, 2.0, low=0.0, high=1000.0, noise_sd=8.0
+        )
+    assert not list(tmp_path.iterdir())

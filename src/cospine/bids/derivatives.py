@@ -24,6 +24,7 @@ BIDSIGNORE = (
     "*_statmap.*",
     "*_timeseries.*",
     "*_regressors.*",
+    "*_points.*",
     "*_fmapid-*",
     "*.html",
     "CITATION.md",
@@ -198,6 +199,25 @@ class Derivatives:
             Rounding error at most, in the units of `data`.
         """
         rounding = write.write_bold(path, data, affine, tr_s, noise_sd=noise_sd, space_code=_space_code(path))
+        self._sidecar(path, {"RepetitionTime": tr_s, **sidecar, "RoundingError": rounding})
+        return rounding
+
+    def write_bold_volumes(
+        self,
+        path: Path,
+        volumes: Iterable[NDArray[np.float32]],
+        shape: tuple[int, int, int, int],
+        affine: NDArray[np.floating[Any]],
+        tr_s: float,
+        sidecar: Mapping[str, Any],
+        *,
+        bounds: tuple[float, float],
+        noise_sd: float,
+    ) -> float:
+        """Write a series volume by volume, see `cospine.bids.write.write_bold_volumes`; `bounds` is its range."""
+        rounding = write.write_bold_volumes(
+            path, volumes, shape, affine, tr_s, low=bounds[0], high=bounds[1], noise_sd=noise_sd, space_code=_space_code(path)
+        )
         self._sidecar(path, {"RepetitionTime": tr_s, **sidecar, "RoundingError": rounding})
         return rounding
 

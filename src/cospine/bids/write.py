@@ -247,6 +247,63 @@ def write_bold(
     return slope / 2
 
 
+def write_bold_volumes(
+    path: Path,
+    volumes: Iterable[NDArray[np.float32]],
+    shape: tuple[int, int, int, int],
+    affine: NDArray[np.floating[Any]],
+    tr_s: float,
+    *,
+    low: float,
+    high: float,
+    noise_sd: float,
+    space_code: int = SCANNER,
+    threads: int | None = None,
+) -> float:
+    """Write a series volume by volume as it is made, as :func:`write_bold` writes one that is there.
+
+    Parameters
+    ----------
+    path : Path
+        Target.
+    volumes : iterable of ndarray
+        (x, y, z) float32 each, finite, within `low` and `high`.
+    shape : tuple of int
+        (x, y, z, t) of the whole.
+    affine, tr_s, noise_sd, space_code, threads
+        As for :func:`write_bold`.
+    low, high : float
+        Range of the series, known beforehand.
+
+    Returns
+    -------
+    float
+        As :func:`write_bold`.
+
+    Raises
+    ------
+    ValueError
+        When the volumes are not as many or not as large as `shape` says, or leave the range.
+    """
+    scale = int16_scale(low, high, noise_sd)
+    stored = np.dtype("<f4" if scale is None else "<i2")
+    slope, inter = (1.0, 0.0) if scale is None else scale
+    header = _header(shape, stored, np.asarray(affine, np.float64), tr_s, slope, inter, space_code)
+    path = Path(path)
+    count = 0
+    with atomic(path) as stream, compressed(stream, path, int(np.prod(shape)) * stored.itemsize, threads) as out:
+        out.write(header)
+        for volume in volumes:
+            if volume.shape != tuple(shape[:3]):
+                raise ValueError(f"volume {count} is {volume.shape}, not {tuple(shape[:3])}")
+            for chunk in _chunks(volume, stored.itemsize):
+                out.write(_encode(chunk, stored, slope, inter).tobytes())
+            count += 1
+        if count != shape[3]:
+            raise ValueError(f"{count} volumes were made, {shape[3]} announced")
+    return 0.0 if scale is None else slope / 2
+
+
 def int16_scale(low: float, high: float, noise_sd: float) -> tuple[float, float] | None:
     """Choose scale and offset of an int16 image.
 
