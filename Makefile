@@ -42,6 +42,7 @@ lock:
 	$(LOCK) pyproject.toml lock/build.in -o lock/run.txt
 	$(LOCK) pyproject.toml lock/build.in --extra test --extra check -o lock/dev.txt
 	$(LOCK) pyproject.toml lock/build.in --extra benchmarks -o lock/benchmarks.txt
+	$(LOCK) pyproject.toml lock/build.in --extra training -o lock/training.txt
 
 clean:
 	rm -rf $(VENV) $(DEMO)/bids $(DEMO)/derivatives
