@@ -13,6 +13,8 @@ from hypothesis import settings
 settings.register_profile("seeded", derandomize=True)
 settings.register_profile("random", derandomize=False)
 settings.load_profile(os.environ.get("COSPINE_HYPOTHESIS", "seeded"))
+# no test reaches for the network: without PAM50 at hand the built-in cord template is used
+os.environ.setdefault("COSPINE_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")

@@ -234,7 +234,15 @@ def sample_affine(
 
 @njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
 def sample_points(
-    c: NDArray, matrices: NDArray, points: NDArray, shift: NDArray, axis: int, factor: NDArray, low: float, high: float, out: NDArray
+    c: NDArray,
+    matrices: NDArray,
+    points: NDArray,
+    shift: NDArray,
+    axis: int,
+    factor: NDArray,
+    low: float,
+    high: float,
+    out: NDArray,
 ) -> None:
     """Evaluate a spline at points moved by what their slices do, clipped to a range.
 

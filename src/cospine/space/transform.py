@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from cospine.space.grid import Grid
 
+# Voxels along the shortest side from which the way back of a field is first looked for on a coarser grid.
+_WORTH_HALVING = 24
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -105,6 +108,91 @@ class Chain:
 
 
 Transform = Affine | SliceShift | Displacement | Chain
+
+
+def sample_field(displacement: Displacement, points: NDArray) -> NDArray[np.float64]:
+    """Displacements at points (..., 3) in RAS mm; beyond the rim of the field those at the rim, so that nothing jumps there."""
+    from scipy.ndimage import map_coordinates
+
+    voxel = displacement.grid.to_voxel(points).reshape(-1, 3).T
+    found = [map_coordinates(displacement.vectors[..., a], voxel, order=1, mode="nearest") for a in range(3)]
+    return np.stack(found, axis=-1).reshape(np.shape(points)).astype(np.float64)
+
+
+def inverse_displacement(
+    displacement: Displacement, grid: Grid, tolerance_mm: float = 1e-3, most_steps: int = 60
+) -> tuple[Displacement, NDArray[np.float64]]:
+    """The way back of a field of displacements.
+
+    A fixed point, x <- x + A^-1 (y - f(x)), where A is the affine map closest to the field f: it converges where the field
+    bends less than A does (after Christensen & Johnson 2001), even when the two spaces are far apart.
+
+    Parameters
+    ----------
+    displacement : Displacement
+        Map f of output points x to input points y. Beyond its rim the displacements at the rim go on.
+    grid : Grid
+        Grid in the input space for the field that is returned.
+    tolerance_mm : float
+        Length of y - f(x) at which a voxel is done.
+    most_steps : int
+        Iterations after which what has not converged is left as it is.
+
+    Returns
+    -------
+    Displacement
+        On `grid`: input point to output point.
+    ndarray (x, y, z)
+        Length of y - f(x) that is left in each voxel, mm.
+    """
+    linear, middle_source, middle_target = _closest_affine(displacement)
+    back = np.linalg.inv(linear)
+    wanted = grid.to_ras(np.moveaxis(np.indices(grid.shape), 0, -1).reshape(-1, 3))
+    if min(grid.shape) >= _WORTH_HALVING:
+        # most of the way on a grid with an eighth of the voxels
+        coarse = Grid(tuple(n // 2 + 1 for n in grid.shape), grid.affine @ np.diag([2.0, 2, 2, 1]))  # type: ignore[arg-type]
+        found = wanted + sample_field(inverse_displacement(displacement, coarse, 0.1, most_steps)[0], wanted)
+    else:
+        found = middle_source + (wanted - middle_target) @ back
+    left = np.full(len(wanted), np.inf)
+    active = np.arange(len(wanted))
+    for _ in range(most_steps):
+        points = found[active]
+        missing = wanted[active] - points - sample_field(displacement, points)
+        left[active] = np.linalg.norm(missing, axis=-1)
+        found[active] = points + missing @ back
+        active = active[left[active] > tolerance_mm]
+        if not len(active):
+            break
+    vectors = (found - wanted).reshape(*grid.shape, 3).astype(np.float32)
+    return Displacement(grid, vectors), left.reshape(grid.shape)
+
+
+def _closest_affine(displacement: Displacement) -> tuple[NDArray, NDArray, NDArray]:
+    """Linear part (row vectors times it) of the affine map closest to a field, and the middles of its points on both sides."""
+    every = np.moveaxis(np.indices(displacement.grid.shape), 0, -1)[::3, ::3, ::3].reshape(-1, 3)
+    source = displacement.grid.to_ras(every)
+    target = source + displacement.vectors[::3, ::3, ::3].reshape(-1, 3)
+    middle_source, middle_target = source.mean(axis=0), target.mean(axis=0)
+    linear = np.linalg.lstsq(source - middle_source, target - middle_target, rcond=None)[0]
+    return linear, middle_source, middle_target
+
+
+def jacobian(displacement: Displacement) -> NDArray[np.float32]:
+    """Determinant of the derivative of the map, in every voxel of its grid: local volume in the input per volume in the output.
+
+    Parameters
+    ----------
+    displacement : Displacement
+        At least two voxels along each axis; central differences inside, one-sided at the rim.
+
+    Returns
+    -------
+    ndarray (x, y, z), float32
+    """
+    by_voxel = np.stack(np.gradient(displacement.vectors.astype(np.float64), axis=(0, 1, 2)), axis=-1)
+    derivative = by_voxel @ displacement.grid.inverse[:3, :3] + np.eye(3)
+    return np.linalg.det(derivative).astype(np.float32)
 
 
 def rigid_matrix(parameters: NDArray, centre: NDArray) -> NDArray[np.float64]:
