@@ -79,7 +79,7 @@ def find_canal(mean: NDArray, grid: Grid, brain: NDArray) -> Canal:
     if np.median(path_score[usable]) < _LEAST_SCORE:
         return _none(f"no bright canal in the neck (score {np.median(path_score):.2f}, needs {_LEAST_SCORE})")
     centre = _refined(sections[start:], path, in_plane, thickness)
-    return Canal(order[start:][usable], centre[usable])
+    return Canal(order[start:][usable], np.asarray(centre[usable], dtype=np.float64))
 
 
 def _none(reason: str) -> Canal:

@@ -61,10 +61,12 @@ class Places:
         from scipy.ndimage import map_coordinates
 
         at = points.T
-        along = map_coordinates(distortion.voxels, at, order=1, mode="nearest")
+
+        def there(image: NDArray) -> NDArray[np.float32]:
+            return np.asarray(map_coordinates(image, at, order=1, mode="nearest"), dtype=np.float32)
+
         factor = distortion.factor
-        scale = None if factor is None else np.asarray(map_coordinates(factor, at, order=1, mode="nearest"))
-        return cls(points, np.asarray(along), distortion.axis, scale)
+        return cls(points, there(distortion.voxels), distortion.axis, None if factor is None else there(factor))
 
 
 def resample_at(volume: NDArray, matrices: NDArray, places: Places, out: NDArray | None = None) -> NDArray[np.float32]:

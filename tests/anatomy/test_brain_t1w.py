@@ -1,0 +1,62 @@
+"""The brain in T1-weighted heads made here: template's brain, known geometry."""
+
+import numpy as np
+import pytest
+from heads import dice, make_head
+from scipy import ndimage
+
+from cospine.anatomy.brain_t1w import correct_bias, find_brain_t1w, fit_template, refine_mask
+from cospine.space.grid import Grid
+
+
+def test_brain_of_a_head_in_an_unusual_orientation() -> None:
+    head = make_head("PIL")
+    brain = find_brain_t1w(head.image, head.grid)
+    assert brain.found
+    assert dice(brain.mask, head.brain) > 0.92
+    # it ends where the brainstem does: within two voxels
+    lowest = [head.grid.to_ras(np.argwhere(mask))[:, 2].min() for mask in (brain.mask, head.brain)]
+    assert abs(lowest[0] - lowest[1]) <= 6.0
+
+
+def test_template_is_brought_to_the_brain() -> None:
+    head = make_head()
+    fit = fit_template(head.image / head.bias, head.grid)
+    points = np.array([[0, 60, 0], [0, -95, 0], [-60, -20, 0], [60, -20, 0], [0, -20, 70], [0, -30, -45.0]])
+    assert np.linalg.norm(fit.to_t1w.map(points) - head.to_t1w(points), axis=1).mean() < 6.0
+    assert fit.similarity > 0.5
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_refinement_brings_the_border_back(change: int) -> None:
+    head = make_head()
+    move = ndimage.binary_erosion if change < 0 else ndimage.binary_dilation
+    coarse = np.asarray(move(head.brain, iterations=1 if change > 0 else 2), dtype=bool)
+    if change > 0:  # the foramen is the coarse mask's to say
+        height = head.grid.to_ras(np.moveaxis(np.indices(head.grid.shape), 0, -1))[..., 2]
+        coarse &= height >= height[head.brain].min()
+    refined = refine_mask(head.image / head.bias, head.grid, coarse)
+    assert dice(refined, head.brain) > dice(coarse, head.brain) + (0.02 if change < 0 else 0)
+
+
+def test_bias_is_taken_out() -> None:
+    head = make_head()
+    found = head.image / correct_bias(head.image, head.grid, head.brain)
+    ratio = (found / head.bias)[head.brain]
+    # the made head's cortex is thin against its voxels: half of the variation is what N4 gets
+    assert ratio.std() / ratio.mean() < 0.6 * head.bias[head.brain].std()
+
+
+def test_no_brain_is_said() -> None:
+    rng = np.random.default_rng(1)
+    i, j, _ = np.indices((60, 60, 60))
+    neck = np.where(np.hypot(i - 30, j - 30) < 18, 300.0, 0) + np.abs(rng.normal(scale=10, size=(60, 60, 60)))
+    found = find_brain_t1w(neck, Grid((60, 60, 60), np.diag([3.0, 3, 3, 1])))
+    assert not found.found
+    assert "resembles" in found.reason
+
+
+def test_small_field_of_view_is_said() -> None:
+    found = find_brain_t1w(np.ones((40, 40, 30)), Grid((40, 40, 30), np.diag([1.0, 1, 5, 1])))
+    assert not found.found
+    assert "does not fit" in found.reason
