@@ -179,6 +179,9 @@ def write_everything(out):
         path = out.path(run, "timeseries", ".tsv", desc=desc)
         out.write_tsv(path, {"a": [1.0, np.nan]}, {"a": {"Description": "x", "Units": "mm"}})
         unknown.append(path)
+    path = out.path(person, "points", ".tsv", datatype="anat", desc="discs")
+    out.write_tsv(path, {"disc": [3], "z_mm": [1.0]}, {"z_mm": {"Description": "height", "Units": "mm"}})
+    unknown.append(path)
     for relative in ("sub-01.html", "group.html", "group/table.tsv", "fsl/sub-01/evlist.txt"):
         out.write_text(out.root / relative, "x")
         unknown.append(out.root / relative)

@@ -251,12 +251,12 @@ def test_without_a_field_it_is_said_loudly(raw: Path, tmp_path: Path, caplog: py
     bare = tmp_path / "bids"
     shutil.copytree(raw, bare, ignore=shutil.ignore_patterns("sourcedata", "fmap"))
     out = tmp_path / "out"
-    assert main(["run", str(bare), str(out), "participant", "--dummy-scans", "0"]) == 0
+    assert main(["run", str(bare), str(out), "participant", "--dummy-scans", "0", "--ignore", "anatomy"]) == 0
     assert "NOT corrected for distortion: no field map" in (out / "logs" / "sub-01.log").read_text()
     assert "NOT corrected for distortion" in (out / "sub-01.html").read_text()
     sidecar = json.loads((out / "sub-01" / "func" / f"{PREFIX}_desc-preproc_bold.json").read_text())
     assert sidecar["DistortionCorrected"] is False
-    assert main(["run", str(bare), str(tmp_path / "asked"), "participant", "--field", "pepolar"]) == 1
+    assert main(["run", str(bare), str(tmp_path / "asked"), "participant", "--field", "pepolar", "--ignore", "anatomy"]) == 1
     assert "no pair of reversed phase encoding" in (tmp_path / "asked" / "logs" / "sub-01.log").read_text()
 
 
@@ -304,7 +304,8 @@ def test_a_given_cord_mask_is_used(raw: Path, tmp_path: Path) -> None:
     given = tmp_path / "mask.nii.gz"
     nib.save(mask, given)
     out = tmp_path / "derivatives"
-    assert main(["run", str(raw), str(out), "participant", "--cord-mask", str(given), "--regions", "cord"]) == 0
+    only_cord = ("--regions", "cord", "--ignore", "anatomy")
+    assert main(["run", str(raw), str(out), "participant", "--cord-mask", str(given), *only_cord]) == 0
     used = nib.load(found(out, "label-SC_mask.nii.gz")).get_fdata() > 0
     np.testing.assert_array_equal(used, mask.get_fdata() > 0)
     assert not found(out, "desc-headmotion_timeseries.tsv").exists()

@@ -4,12 +4,14 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
 from cospine.errors import CoSpineError
 from cospine.physio.pnm import Orders
+from cospine.pipeline.anatomy_files import write_anatomy
+from cospine.pipeline.anatomy_stage import AnatomySources
 from cospine.pipeline.field_stage import FieldSources
 from cospine.pipeline.given import check_given
 from cospine.pipeline.physio_stage import PhysioSources
@@ -34,6 +36,8 @@ _SHARE = {
     "motion": 0.27,
     "field to run": 0.06,
     "resample": 0.13,
+    "to anatomy": 0.05,
+    "spaces": 0.15,
     "noise": 0.07,
     "quality": 0.05,
     "write": 0.12,
@@ -81,7 +85,9 @@ class _Person:
     participant: Participant
     fields: FieldSources
     recordings: PhysioSources
-    field_steps: dict[str, Step]
+    anatomies: AnatomySources
+    field_steps: dict[str, Step] = field(default_factory=dict)
+    anatomy_steps: dict[Path, Step] = field(default_factory=dict)
 
 
 def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
@@ -99,7 +105,7 @@ def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
         tasks=settings.task,
         runs=settings.run,
     )
-    check_given(dataset.runnable, settings)
+    check_given(dataset, settings)
     _check_noise(dataset, settings)
     if settings.dummy_scans != "auto":
         short = [run.prefix for run in dataset.runnable if run.volumes - int(settings.dummy_scans) < _LEAST_STEADY]
@@ -126,6 +132,7 @@ def _check_noise(dataset: Dataset, settings: Settings) -> None:
         for flag, there in (
             ("--clean", settings.clean), ("--export", settings.export), ("--physio-peaks", settings.physio_peaks),
             ("--slow-responses", settings.slow_responses), ("--denoise", settings.denoise != "none"),
+            ("--output-spaces", settings.output_spaces), ("--discs", settings.discs),
         ) if there
     ]  # fmt: skip
     if settings.level == "minimal" and wanting:
@@ -186,7 +193,12 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
         failed: list[Failure] = []
         if not participant.runnable and not participant.findings:
             continue
-        person = _Person(participant, FieldSources(participant, settings), PhysioSources(participant, settings), {})
+        person = _Person(
+            participant,
+            FieldSources(participant, settings),
+            PhysioSources(participant, settings),
+            AnatomySources(participant, settings),
+        )
         with _log_file(output_dir / "logs" / f"{participant.label}.log"):
             for run in participant.runnable:
                 part = size[id(run)] / total
@@ -198,10 +210,13 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
                     if settings.stop_on_first_crash:
                         break
                 done += part
+            failed += [Failure(participant.label, image.name, text) for image, text in person.anatomies.failures.items()]
             path = output_dir / f"{participant.label}.html"
             try:
                 said = [(one.run, one.error) for one in failed]
-                derivatives.write_text(path, participant_page(participant, dataset, sections, said, settings))
+                derivatives.write_text(
+                    path, participant_page(participant, dataset, sections, said, settings, person.anatomies.made)
+                )
                 reports.append(path)
             except Exception as error:
                 failed.append(_failure(participant.label, "report", error))
@@ -232,13 +247,17 @@ def _one_run(
         logger.info("%s: %s", run.label, step)
         listen(Event(person.participant.label, run.label, step, done + part * passed))
 
-    result = process_run(run, derivatives, settings, person.fields, person.recordings, said)
+    result = process_run(run, derivatives, settings, person.fields, person.recordings, person.anatomies, said)
     for source in (result.choice.source, result.choice.other):
         if source is not None:
             if source.identifier not in person.field_steps:
                 step = write_source(derivatives, person.participant.label, source, settings)
                 person.field_steps[source.identifier] = step
             result = replace(result, steps=(person.field_steps[source.identifier], *result.steps))
+    for anatomy in person.anatomies.made:
+        if anatomy.source not in person.anatomy_steps:
+            person.anatomy_steps[anatomy.source] = write_anatomy(derivatives, anatomy, settings)
+    result = replace(result, steps=(*person.anatomy_steps.values(), *result.steps))
     said("report")
     section = run_section(result, person.participant, settings)
     record = {

@@ -1,7 +1,7 @@
 """One run, from the stored series to the corrected one."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.anatomy.canal import find_canal
+from cospine.anatomy.segmentation import CordSegmentation, given_segmentation, no_cord, segment_cord
 from cospine.bids import Derivatives, Run, load_bold, load_events
 from cospine.errors import CoSpineError
 from cospine.motion.brain import HeadMotion
+from cospine.pipeline.anatomy_files import cord_method, write_placement, write_space
+from cospine.pipeline.anatomy_stage import AnatomySources
 from cospine.pipeline.field_stage import Choice, Distortion, FieldSources, Source, as_distorted, correct
 from cospine.pipeline.given import given_files, given_peaks_file, load_given
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
 from cospine.pipeline.noise_files import write_clean, write_noise
 from cospine.pipeline.noise_stage import Noise, compared_with_task, explained, mean_signals, model_noise, share_of_simultaneous
 from cospine.pipeline.physio_stage import PhysioSources
+from cospine.pipeline.sct import segment_with_sct
 from cospine.pipeline.settings import Settings
+from cospine.pipeline.spaces_stage import Placement, Space, bring_to_spaces, place
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
 from cospine.pipeline.thermal_stage import Thermal, without_thermal_noise, write_thermal
@@ -30,7 +36,9 @@ from cospine.space.resample import Shift, resample_series, spread_volumes
 
 logger = logging.getLogger(__name__)
 
-VERSIONS = {"denoise": "1", "masks": "2", "motion": "2", "field": "1", "resample": "2", "noise": "1", "quality": "3"}
+VERSIONS = {
+    "denoise": "1", "masks": "3", "motion": "3", "field": "1", "resample": "2", "spaces": "1", "noise": "1", "quality": "3",
+}  # fmt: skip
 _MASK_VOLUMES = 30
 
 
@@ -39,7 +47,8 @@ class RunResult:
     """What is known of a run when it has been processed; the report is drawn from it.
 
     `distortion` is None without a field, and `choice` says why; `brain` and `cord` are the masks in the space of the corrected
-    series; `noise` is None at level minimal, `thermal` unless the series was denoised.
+    series, `segmentation` says more of the latter; `placement` is None without an anatomical image or when the run could not be
+    aligned to it, and `unplaced` says why; `noise` is None at level minimal, `thermal` unless the series was denoised.
     `tsnr_before` and `sd_before` are those of the series that correction began with: the stored one, or the denoised.
     """
 
@@ -50,6 +59,9 @@ class RunResult:
     distortion: Distortion | None
     brain: NDArray[np.bool_] = field(repr=False)
     cord: NDArray[np.bool_] = field(repr=False)
+    segmentation: CordSegmentation
+    placement: Placement | None
+    unplaced: str
     dummies: int
     displacement: NDArray[np.float64] | None = field(repr=False)
     cord_displacement: NDArray[np.float64] | None = field(repr=False)
@@ -82,6 +94,7 @@ def process_run(
     settings: Settings,
     sources: FieldSources,
     recordings: PhysioSources,
+    anatomies: AnatomySources,
     said: Callable[[str], None],
 ) -> RunResult:
     """Correct a run for motion and distortion and write all that belongs to it but the report.
@@ -98,6 +111,8 @@ def process_run(
         The participant's field maps.
     recordings : PhysioSources
         The participant's recordings of pulse and breathing.
+    anatomies : AnatomySources
+        The participant's anatomical images.
     said : callable
         Called with the name of each step as it begins.
 
@@ -164,11 +179,10 @@ def process_run(
     if choice.source is not None:
         said("field to run")
         distortion = correct(run, choice, motion, grid, jacobian="fmap-jacobian" not in settings.ignore)
-    brain, cord_mask = motion.masks.brain, motion.masks.cord.mask
+    brain = motion.masks.brain
     if distortion is not None:
         choice = distortion.choice  # with what was checked on the way to the run
         brain = _in_place(brain, given.brain, distortion)
-        cord_mask = _in_place(cord_mask, given.cord, distortion)
 
     said("resample")
     steady = series[..., dummies:]
@@ -180,6 +194,24 @@ def process_run(
     del steady
 
     mean, sd = metrics.mean_image(corrected[..., dummies:]), metrics.temporal_sd(corrected[..., dummies:])
+    cord_found = cord_of(mean, grid, brain, motion, distortion, given.cord, settings)
+    cord_mask = cord_found.mask
+
+    anatomy, unplaced = anatomies.of(run, said)
+    placement, space_files = None, tuple[Path, ...]()
+    if anatomy is not None:
+        said("to anatomy")
+        try:
+            placement = place(mean, grid, brain, cord_found, anatomy)
+        except CoSpineError as error:
+            unplaced = str(error)
+            logger.warning("%s: not aligned to %s: %s", run.label, anatomy.source.name, error)
+    if placement is not None:
+        said("spaces")
+        about = _about_series(run, motion, choice, distortion, thermal, dummies, derivatives)
+        placement, space_files = _to_spaces(
+            run, placement, derivatives, settings, grid, series, motion, distortion, dummies, noise_sd, about
+        )
     events = () if "events" in settings.ignore else load_events(run)
     noise = None
     if settings.level == "full":
@@ -203,6 +235,9 @@ def process_run(
         distortion=distortion,
         brain=brain,
         cord=cord_mask,
+        segmentation=cord_found,
+        placement=placement,
+        unplaced=unplaced,
         dummies=dummies,
         displacement=None if head is None else metrics.framewise_displacement(head.parameters),
         cord_displacement=None if cord is None else metrics.cord_framewise_displacement(cord.shift_mm),
@@ -228,8 +263,60 @@ def process_run(
     )
 
     said("write")
-    steps = _write(result, derivatives, settings, noise_sd)
+    steps = _write(result, derivatives, settings, noise_sd, space_files)
     return RunResult(**{**vars(result), "steps": steps})
+
+
+def _to_spaces(
+    run: Run,
+    placement: Placement,
+    out: Derivatives,
+    settings: Settings,
+    grid: Grid,
+    series: NDArray,
+    motion: Motion,
+    distortion: Distortion | None,
+    dummies: int,
+    noise_sd: float,
+    about: dict[str, Any],
+) -> tuple[Placement, tuple[Path, ...]]:
+    """Write a run's place in its person's anatomy, and its series in the spaces of templates."""
+    files = write_placement(out, run, placement, grid.affine, {"Sources": about["Sources"]})
+
+    def write(space: Space, volumes: Iterator[NDArray[np.float32]]) -> None:
+        files.extend(write_space(out, run, placement.anatomy, space, volumes, space.bounds(series), noise_sd, about))
+
+    shift = None if distortion is None else distortion.shift
+    done = bring_to_spaces(run, placement, settings, grid, series, motion.matrices, shift, dummies, write)
+    return done, tuple(files)
+
+
+def cord_of(
+    mean: NDArray,
+    grid: Grid,
+    brain: NDArray[np.bool_],
+    motion: Motion,
+    distortion: Distortion | None,
+    given: NDArray[np.bool_] | None,
+    settings: Settings,
+) -> CordSegmentation:
+    """The cord in the corrected mean: as it was given, else segmented there, where it is sharper and in its true place.
+
+    Where that finds none, the one that motion was followed in stands, brought to the corrected space.
+    """
+    followed = motion.masks.cord
+    if not followed.found:
+        return no_cord(grid, followed.reason)
+    if given is not None:
+        return given_segmentation(given, grid)
+    if settings.cord_seg == "sct":
+        return given_segmentation(segment_with_sct(mean, grid) & ~brain, grid)
+    canal = find_canal(mean, grid, brain)
+    found = no_cord(grid, canal.reason) if canal.reason else segment_cord(mean, grid, brain, canal.points(grid))
+    if found.found:
+        return found
+    logger.warning("no cord was found in the corrected mean (%s): the mask of the distorted one is used", found.reason)
+    return given_segmentation(followed.mask if distortion is None else distortion.undistorted_mask(followed.mask), grid)
 
 
 def _in_place(mask: NDArray[np.bool_], given: NDArray[np.bool_] | None, distortion: Distortion) -> NDArray[np.bool_]:
@@ -276,9 +363,38 @@ def blur_gain(matrices: NDArray, mask: NDArray, shift: Shift | None = None) -> f
     return interpolation_gain(moved)
 
 
-def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: float) -> tuple[Step, ...]:
+def _about_series(
+    run: Run,
+    motion: Motion,
+    choice: Choice,
+    distortion: Distortion | None,
+    thermal: Thermal | None,
+    dummies: int,
+    out: Derivatives,
+) -> dict[str, Any]:
+    """What the sidecars of a corrected series say, in whatever space it is."""
+    return {
+        "Sources": [out.source(run.bold)],
+        **{key: run.sidecar[key] for key in ("TaskName", "EchoTime") if key in run.sidecar},
+        "Description": "Corrected for motion"
+        + (" and distortion" if distortion is not None else "")
+        + " in one interpolation (cubic B-spline); not smoothed"
+        + ("" if thermal is None else "; thermal noise taken out before by MP-PCA"),
+        "SkullStripped": False,
+        "HeadMotionCorrected": motion.head is not None,
+        "CordMotionCorrected": motion.cord is not None,
+        **_corrected_with(run, choice, distortion, out),
+        "NonSteadyStateVolumes": dummies,
+        "ThermalDenoising": "none" if thermal is None else thermal.method,
+    }
+
+
+def _write(
+    result: RunResult, out: Derivatives, settings: Settings, noise_sd: float, space_files: tuple[Path, ...]
+) -> tuple[Step, ...]:
     run, grid, motion = result.run, result.grid, result.motion
     basis: dict[str, Any] = {"Sources": [out.source(run.bold)]}
+    corrected_with = _corrected_with(run, result.choice, result.distortion, out)
     masks_written, motion_written, quality_written = [], [], []
 
     def image(name: str, data: NDArray, where: list[Path], about: dict[str, Any], **entities: str) -> Path:
@@ -293,8 +409,9 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         if region in result.given:
             about["Description"] = f"Given by the user: {result.given[region].name}"
         elif region == "cord":
-            about["Description"] = "Ellipse of 11 x 8 mm on the middle of the canal, not a segmentation"
-        image("mask", mask, masks_written, {**about, **_corrected_with(result, out)}, **entities)
+            confidence = [round(float(c), 3) for c in result.segmentation.confidence]
+            about |= {"Description": cord_method(settings), "SliceAxis": result.segmentation.slice_axis, "Confidence": confidence}
+        image("mask", mask, masks_written, {**about, **corrected_with}, **entities)
     image(
         "boldref",
         motion.reference,
@@ -311,7 +428,7 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
         motion_written,
         {
             "Description": "Temporal mean of the corrected series: grid and space of masks and preprocessed BOLD",
-            **_corrected_with(result, out),
+            **corrected_with,
         },
         desc="coreg",
     )
@@ -331,30 +448,17 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
     tsnr_is = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
     distorted = {**tsnr_is, "DistortionCorrected": False}
     image("boldmap", result.tsnr_raw, quality_written, distorted, desc="raw", stat="tsnr")
-    image("boldmap", result.tsnr, quality_written, {**tsnr_is, **_corrected_with(result, out)}, desc="preproc", stat="tsnr")
+    image("boldmap", result.tsnr, quality_written, {**tsnr_is, **corrected_with}, desc="preproc", stat="tsnr")
     bold = out.path(run, "bold", desc="preproc")
-    sidecar = {
-        **basis,
-        **{key: run.sidecar[key] for key in ("TaskName", "EchoTime") if key in run.sidecar},
-        "Description": "Corrected for motion"
-        + (" and distortion" if result.distortion is not None else "")
-        + " in one interpolation (cubic B-spline); not smoothed"
-        + ("" if result.thermal is None else "; thermal noise taken out before by MP-PCA"),
-        "SkullStripped": False,
-        "SpatialReference": out.uri(corrected),
-        "HeadMotionCorrected": motion.head is not None,
-        "CordMotionCorrected": motion.cord is not None,
-        **_corrected_with(result, out),
-        "NonSteadyStateVolumes": result.dummies,
-        "ThermalDenoising": "none" if result.thermal is None else result.thermal.method,
-    }
+    sidecar = _about_series(run, motion, result.choice, result.distortion, result.thermal, result.dummies, out)
+    sidecar["SpatialReference"] = out.uri(corrected)
     if run.slice_times_s is not None:  # in stored order, whatever the order of the sidecar
         sidecar |= {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
     out.write_bold(bold, result.series, grid.affine, run.tr_s, sidecar, noise_sd=noise_sd)
     noise_written: list[Path] = []
     physio: list[Path] = []
     if result.noise is not None:
-        noise_written += write_noise(out, run, result.noise, grid, settings, _corrected_with(result, out))
+        noise_written += write_noise(out, run, result.noise, grid, settings, corrected_with)
         physio = result.noise.model.physiology.files
         if settings.clean:
             noise_written += write_clean(out, run, result.noise.model, result.series, grid, sidecar, noise_sd)
@@ -369,25 +473,29 @@ def _write(result: RunResult, out: Derivatives, settings: Settings, noise_sd: fl
     if result.thermal is not None:
         written = write_thermal(out, run, result.thermal, grid)
         denoised = (Step("denoise", VERSIONS["denoise"], (run.bold, *phase), parameters, written),)
+    spaces = ()
+    if result.placement is not None:
+        anatomy = (result.placement.anatomy.source, *result.placement.anatomy.given.values())
+        spaces = (Step("spaces", VERSIONS["spaces"], (*files, *anatomy, *motion_written), parameters, space_files),)
     return (
         *denoised,
         Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
         Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),
         Step("resample", VERSIONS["resample"], (*files, *motion_written), parameters, (bold,)),
+        *spaces,
         Step("noise", VERSIONS["noise"], (*files, bold, *physio), parameters, tuple(noise_written)),
         Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
     )
 
 
-def _corrected_with(result: RunResult, out: Derivatives) -> dict[str, Any]:
+def _corrected_with(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:
     """What a sidecar says of the correction of distortion."""
-    distortion = result.distortion
-    if distortion is None or result.choice.source is None:
+    if distortion is None or choice.source is None:
         return {"DistortionCorrected": False}
     return {
         "DistortionCorrected": True,
         "JacobianModulated": distortion.shift.factor is not None,
-        "Fieldmap": out.uri(field_path(out, result.run.participant, result.choice.source)),
+        "Fieldmap": out.uri(field_path(out, run.participant, choice.source)),
     }
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from cospine import __version__
 from cospine.bids import Dataset, Participant, Run
 from cospine.field.breathing import BreathingShift
+from cospine.pipeline.anatomy_report import AnatomyReport, PlacementReport, run_mask_verdict
+from cospine.pipeline.anatomy_stage import Anatomy
 from cospine.pipeline.field_report import FieldReport, breathing_figure, breathing_of, method_of
 from cospine.pipeline.noise_report import NoiseReport
 from cospine.pipeline.process import RunResult
@@ -55,14 +57,14 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
             "The field is from gradient-echo phase. Its shim and centre frequency may not be the EPI's: what differs moves "
             "tissue smoothly, and the whole by a constant."
         )
-    if motion.cord is not None and "cord" not in result.given:
-        notes.append(
-            "The cord mask is an ellipse of 11 × 8 mm on the middle of the canal, not a segmentation; --cord-mask replaces it."
-        )
     for region, path in result.given.items():
         notes.append(f"The {region} mask was given, drawn on the corrected image: {path.name}.")
     if run.slice_times_s is not None and not result.slice_times_used:
         notes.append("Slice times were not used: they were ignored, or slices are not stacked along the third voxel axis.")
+    if result.placement is None:
+        notes.append(
+            f"Not aligned to an anatomical image: {result.unplaced.rstrip('.')}. So nothing was brought to MNI or PAM50."
+        )
     if result.dummies:
         notes.append(f"The first {result.dummies} volumes are not in steady state: kept, flagged, left out of tSNR.")
     breathing, silence = breathing_of(result)
@@ -70,16 +72,18 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
         notes.append(silence)
     field = FieldReport.of(result)
     noise = None if result.noise is None else NoiseReport(result, result.noise, settings.high_pass, settings.clean)
+    placed = None if result.placement is None else PlacementReport(result, result.placement)
+    parts = [part for part in (placed, noise) if part is not None]
     verdicts, numbers = _summary(result, field)
     page = RunReport(
         prefix=run.prefix,
         title=", ".join(f"{key} {value}" for key, value in run.entities.items() if key != "sub").replace("task ", "", 1),
-        facts=_facts(run, participant, result),
-        verdicts=verdicts if noise is None else (*verdicts, *noise.verdicts()),
-        numbers=numbers if noise is None else (*numbers, *noise.numbers()),
+        facts=(*_facts(run, participant, result), *(() if placed is None else placed.facts())),
+        verdicts=(*verdicts, *(line for part in parts for line in part.verdicts())),
+        numbers=(*numbers, *(number for part in parts for number in part.numbers())),
         findings=run.findings,
-        figures=_figures(result, field, noise, breathing),
-        notes=tuple(notes) if noise is None else (*notes, *noise.notes()),
+        figures=_figures(result, field, placed, noise, breathing),
+        notes=(*notes, *(note for part in parts for note in part.notes())),
         outputs=_outputs(result),
     )
     text = motion_methods(
@@ -90,8 +94,8 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
         field=method_of(result),
         jacobian="fmap-jacobian" not in result.ignored,
     )
-    if noise is not None:
-        more = noise.methods()
+    for part in parts:
+        more = part.methods()
         text = MethodsText(text.paragraphs + more.paragraphs, text.citations + more.citations)
     return RunSection(page, text)
 
@@ -102,6 +106,7 @@ def participant_page(
     sections: Sequence[RunSection],
     failures: Sequence[tuple[str, str]],
     settings: Settings,
+    anatomies: Sequence[Anatomy] = (),
 ) -> str:
     """The page of a participant as HTML text.
 
@@ -117,16 +122,22 @@ def participant_page(
         Runs that were not.
     settings : Settings
         Parameters, printed.
+    anatomies : sequence of Anatomy
+        What was found in the person's anatomical images; shown once, before the runs.
     """
+    anatomical = [AnatomyReport(one, settings.cord_seg) for one in anatomies]
+    texts = [*(one.methods() for one in anatomical), *(section.methods for section in sections)]
+    opening = [text for section in sections for text in section.methods.paragraphs[:1]]
     shown = {id(one) for section in sections for one in section.page.findings}
     findings = tuple(one for one in dataset.findings if one.participant in (None, participant.label) and id(one) not in shown)
-    paragraphs = dict.fromkeys(text for section in sections for text in section.methods.paragraphs)
-    citations = dict.fromkeys(text for section in sections for text in section.methods.citations)
+    paragraphs = dict.fromkeys([*opening, *(text for methods in texts for text in methods.paragraphs)])
+    citations = dict.fromkeys(text for methods in texts for text in methods.citations)
     report = ParticipantReport(
         participant=participant.label,
         dataset=dataset.name,
         version=__version__,
         runs=tuple(section.page for section in sections),
+        anatomies=tuple(one.section() for one in anatomical),
         attributes=(
             *((key, value) for key, value in participant.attributes.items() if key != "participant_id"),
             ("T1w images", str(len(participant.t1w))),
@@ -140,7 +151,7 @@ def participant_page(
         software=(
             ("CoSpine", __version__),
             ("Python", platform.python_version()),
-            *((name, version(name)) for name in ("numpy", "scipy", "numba", "nibabel")),
+            *((name, version(name)) for name in ("numpy", "scipy", "numba", "nibabel", "antspyx", "onnxruntime", "nilearn")),
         ),
         provenance=(("Dataset", dataset.name), ("BIDS folder", dataset.root.name)),
     )
@@ -200,11 +211,16 @@ def _summary(result: RunResult, field: FieldReport) -> tuple[tuple[Verdict, ...]
             text = f"{np.linalg.norm(pose[:3]):.1f} mm, {turned:.1f}°"
             numbers.insert(0, Number("Head between field map and run", text, region="brain"))
         numbers = [*field.numbers(), *numbers]
-    return (*field.verdicts(), *run_verdicts(**what, interpolation_gain=result.blur_gain)), tuple(numbers)
+    mask = (run_mask_verdict(result),) if result.segmentation.found else ()
+    return (*field.verdicts(), *run_verdicts(**what, interpolation_gain=result.blur_gain), *mask), tuple(numbers)
 
 
 def _figures(
-    result: RunResult, field: FieldReport, noise: NoiseReport | None, breathing: BreathingShift | None
+    result: RunResult,
+    field: FieldReport,
+    placed: PlacementReport | None,
+    noise: NoiseReport | None,
+    breathing: BreathingShift | None,
 ) -> tuple[Figure, ...]:
     motion, grid, tr_s = result.motion, result.grid, result.run.tr_s
     brain, cord = result.brain, result.cord
@@ -217,7 +233,8 @@ def _figures(
         reference, raw, sd_raw = result.mean, result.distortion.undistorted(raw), result.distortion.undistorted(sd_raw)
     figures = [mosaic.overview(reference, grid.affine, brain_mask=brain_mask, cord_mask=cord_mask)]
     if cord_mask is not None:
-        figures.append(mosaic.cord_mosaic(reference, grid.affine, cord, brain_mask=brain_mask))
+        sure = result.segmentation.confidence
+        figures.append(mosaic.cord_mosaic(reference, grid.affine, cord, brain_mask=brain_mask, confidence=sure, name="EPI"))
     figures += field.figures()
     if breathing is not None:
         figures.append(breathing_figure(result, breathing))
@@ -249,18 +266,26 @@ def _figures(
         maps.tsnr_summary(raw, result.tsnr, grid.affine, regions, cord_mask=cord_mask, slice_axis=result.run.slice_axis),
         carpet.carpet(result.series, grid.affine, regions, tr_s, fd_mm=result.displacement, std_dvars=result.dvars[1]),
     ]
-    return tuple(figures if noise is None else [*figures, *noise.figures()])
+    return (*figures, *(one for part in (placed, noise) if part is not None for one in part.figures()))
 
 
 def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
     written = [path for step in result.steps for path in step.outputs]
     said = {
-        "desc-preproc_bold": "corrected series",
         "desc-hmc_boldref": "reference that motion is measured to",
         "desc-coreg_boldref": "mean of the corrected series",
         "desc-preproc_fieldmap": "field in Hz",
         "desc-epi_fieldmap": "unwarped pair",
         "desc-magnitude_fieldmap": "image that goes with the field",
+        "desc-preproc_T1w": "anatomical image, its bias taken out",
+        "desc-preproc_T2w": "anatomical image",
+        "desc-vertebrae_dseg": "vertebral levels of the cord",
+        "desc-spinalsegments_dseg": "spinal segments of the cord",
+        "desc-discs_points": "discs",
+        "desc-coverage_mask": "what of the template's space was measured",
+        "space-MNI152NLin2009aSym_desc-preproc_bold": "corrected series in MNI",
+        "space-PAM50_desc-preproc_bold": "corrected series in PAM50",
+        "desc-preproc_bold": "corrected series",
         "desc-brain_mask": "brain mask",
         "label-SC_mask": "cord mask",
         "desc-headmotion_timeseries": "head motion table",
@@ -277,6 +302,7 @@ def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
         "desc-hmc_xfm": "head motion as ITK transforms",
         "desc-raw_stat-tsnr_boldmap": "tSNR before",
         "desc-preproc_stat-tsnr_boldmap": "tSNR after",
+        "_mode-image_xfm": "transform between spaces, ITK",
     }
     return tuple(
         (f"{path.parent.name}/{path.name}", next((text for key, text in said.items() if key in path.name), ""))

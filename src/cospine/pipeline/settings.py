@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 REGIONS = ("brain", "cord")
-IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events")
+IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events", "anatomy")
+SPACES = ("native", "MNI", "PAM50")
 
 
 def _option(default: Any, text: str, **how: Any) -> Any:
@@ -29,9 +30,31 @@ class Settings:
     )
     level: Literal["minimal", "full"] = _option(
         "full",
-        "minimal: head and cord motion, field, native BOLD, report; full: physiological noise and confounds too",
+        "minimal: head and cord motion, field, native BOLD, report; full: anatomy, MNI, PAM50, noise model and confounds too",
         choices=("minimal", "full"),
     )
+    output_spaces: tuple[str, ...] = _option(
+        (),
+        "spaces to write the series in; native always is (default: those that anatomy and field of view allow)",
+        nargs="+",
+        choices=SPACES,
+    )
+    pam50_voxel: float = _option(
+        0.5, "voxel in mm of the series in PAM50: 0.5 (the template's) or 1", type=float, choices=(0.5, 1.0), metavar="{0.5,1}"
+    )
+    template_dir: Path | None = _option(
+        None,
+        "folder that holds the PAM50 template (default: COSPINE_TEMPLATES, else what was downloaded once, else a download, else "
+        "the built-in parametric template; the report says which)",
+        type=Path,
+        metavar="DIR",
+    )
+    cord_seg: Literal["network", "sct"] = _option(
+        "network",
+        "what segments the cord: network, our own; sct, sct_deepseg of the Spinal Cord Toolbox where it is installed",
+        choices=("network", "sct"),
+    )
+    seed: int = _option(0, "seed of everything drawn at random (sampling in registration to MNI)", type=int, metavar="N")
     dummy_scans: str = _option(
         "auto", "volumes at the start that are not in steady state, kept and flagged: a number, or auto", metavar="N"
     )
@@ -86,12 +109,19 @@ class Settings:
     cord_mask: Path | None = _option(
         None, "cord mask drawn on desc-coreg_boldref (undistorted), when exactly one run is chosen", type=Path, metavar="FILE"
     )
+    discs: Path | None = _option(
+        None,
+        "discs of one person in place of those found, when exactly one participant is chosen: a table (disc, x_mm, y_mm, z_mm: "
+        "number as SCT counts, 3 = C2-C3, and RAS mm in the anatomical image) or an image of single labelled voxels",
+        type=Path,
+        metavar="FILE",
+    )
     nprocs: int = _option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
     stop_on_first_crash: bool = _option(False, "stop at the first participant that fails")
 
     def parameters(self) -> dict[str, Any]:
         """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""
-        left_out = {"nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks"}
+        left_out = {"nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks", "discs", "template_dir"}
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in left_out}
 
 

@@ -153,6 +153,8 @@ def svg_of(drawing: "Canvas") -> str:
     svg = re.sub(r"'DejaVu Sans', sans-serif", _FONTS, svg)
     # matplotlib can rim text only by turning it into outlines, which are ten times as long.
     svg = re.sub(rf'<g id="{HALO}">(\s*)<text style="', rf'<g>\1<text style="{_RIM}', svg)
+    # a hundredth of a point is less than anybody sees; contours are half as long so
+    svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found.group(0)), svg)
     return re.sub(r"<image [^>]*>", _reencoded, svg)
 
 

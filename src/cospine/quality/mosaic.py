@@ -22,7 +22,12 @@ TILE_MM = 50.0
 MAX_TILES = 48
 """Slices shown one by one; of more, evenly spaced ones are chosen."""
 
+DOUBTFUL = 0.5
+"""Confidence of a slice's cord mask below which it is marked."""
+
 _TILE_PIXELS = 132
+_PROFILE_IN = 2.0
+_DOUBT = "#ff3b6b"
 _LEFT_IN, _GAP_IN = 0.62, 0.22
 _HUES = {"brain": "blue", "cord": "orange"}
 
@@ -110,6 +115,8 @@ def cord_mosaic(
     *,
     brain_mask: Mask | None = None,
     tile_mm: float = TILE_MM,
+    confidence: NDArray[np.floating] | None = None,
+    name: str = "Reference",
 ) -> fig.Figure:
     """Every slice of the cord as one tile around the cord, from top to bottom, with the outline of the mask.
 
@@ -123,6 +130,10 @@ def cord_mosaic(
         Outlined too where it enters a tile.
     tile_mm : float
         Side of a tile, mm.
+    confidence : (slices,) array, optional
+        How far each stored slice of the mask is to be believed, 0-1; adds a profile, and marks slices below `DOUBTFUL`.
+    name : str
+        What the image is.
 
     Raises
     ------
@@ -138,8 +149,10 @@ def cord_mosaic(
     shown = slices[np.unique(np.linspace(0, len(slices) - 1, min(len(slices), MAX_TILES)).round().astype(int))]
     columns = min(8, len(shown)) if len(shown) > 4 else max(4, len(shown))
     rows = -(-len(shown) // columns)
-    side = fig.WIDTH_IN / max(columns, 6)
-    with fig.canvas(side * columns, side * rows) as drawing:
+    room = 0.0 if confidence is None else _PROFILE_IN
+    side = (fig.WIDTH_IN - room) / max(columns, 6)
+    every_confidence = None if confidence is None else np.array([confidence[view.stored_slice(int(k))[1]] for k in slices])
+    with fig.canvas(side * columns + room, max(side * rows, 0.0 if confidence is None else 2.2)) as drawing:
         axes = fig.place(drawing, 0, 0, side * columns, side * rows)
         board = np.zeros((rows * _TILE_PIXELS, columns * _TILE_PIXELS), np.uint8)
         for position, superior in enumerate(shown):
@@ -154,6 +167,8 @@ def cord_mosaic(
             z_mm = view.world_mm((*centres[superior], superior))[2]
             pan.note(axes, column + 0.05, row + 0.07, f"{letter} {stored}", va="top", weight="bold")
             pan.note(axes, column + 0.05, row + 0.94, f"z {fig.signed(z_mm)} mm", va="bottom")
+            if confidence is not None and confidence[stored] < DOUBTFUL:
+                _doubt(axes, column, row, float(confidence[stored]))
         axes.imshow(
             board, cmap="gray", vmin=0, vmax=255, interpolation="none", extent=(0, columns, rows, 0), aspect="auto",
             gid=fig.SMOOTH,
@@ -161,18 +176,28 @@ def cord_mosaic(
         axes.set(xlim=(0, columns), ylim=(rows, 0))
         axes.axis("off")
         _tile_legend(axes, tile_mm)
+        if every_confidence is not None:
+            heights = np.array([view.world_mm((*centres[k], k))[2] for k in slices])
+            strip = fig.place(drawing, side * columns + 0.75, 0.35, room - 0.95, float(drawing.get_size_inches()[1]) - 0.95)
+            _confidence_profile(strip, heights, every_confidence)
         svg = fig.svg_of(drawing)
     every = "every slice" if len(shown) == len(slices) else f"{len(shown)} of {len(slices)} slices"
     return fig.Figure(
-        title="Along the cord, slice by slice",
+        title="Along the cord, slice by slice" if confidence is None else f"Cord mask on the {name}, slice by slice",
         caption=(
             f"Axial tiles of {tile_mm:.0f} mm around the cord, {every} from top to bottom, with the outline of the cord "
             "mask on the voxel edges; stored slice number above, height z in the scanner's world below. Each tile has "
             "its own grey window, so that weak slices can be judged too. The outline should follow the cord's border "
             "in each tile and not jump from one tile to the next."
+            + (
+                ""
+                if every_confidence is None
+                else " At the right how far the mask is to be believed in every slice (0 to 1); slices below "
+                f"{DOUBTFUL:g} have a red frame and number: {int((every_confidence < DOUBTFUL).sum())} of {len(slices)}."
+            )
         ),
         alt=f"Mosaic of {len(shown)} axial slices around the cord with the outline of the cord mask.",
-        frames=(fig.Frame("Reference", svg),),
+        frames=(fig.Frame(name, svg),),
     )
 
 
@@ -236,6 +261,23 @@ def _tile_outlines(
     for name, mask in masks.items():
         edges = sec.tile_outline(mask, superior, centre, view.spacing_mm, tile_mm)
         fig.outline_on(axes, edges + place, fig.region_colour(name))
+
+
+def _doubt(axes: "Axes", column: int, row: int, confidence: float) -> None:
+    """A red frame and the confidence in words, in one tile of unit side."""
+    x, y = np.array([0.012, 0.985, 0.985, 0.012, 0.012]) + column, np.array([0.012, 0.012, 0.985, 0.985, 0.012]) + row
+    axes.plot(x, y, color=_DOUBT, linewidth=2.0)
+    pan.note(axes, column + 0.95, row + 0.07, f"doubtful, {confidence:.2f}", va="top", ha="right", weight="bold")
+
+
+def _confidence_profile(axes: "Axes", z_mm: NDArray[np.float64], confidence: NDArray[np.float64]) -> None:
+    """Confidence of every slice over its height."""
+    step = float(np.abs(np.diff(z_mm)).mean()) if len(z_mm) > 1 else 1.0
+    colours = [_DOUBT if value < DOUBTFUL else fig.CORD for value in confidence]
+    axes.barh(z_mm, confidence, height=0.86 * step, color=colours, linewidth=0)
+    axes.axvline(DOUBTFUL, color=fig.MUTED, linewidth=0.8, linestyle="--")
+    axes.set(xlim=(0, 1), ylim=(z_mm.min() - step, z_mm.max() + step), xlabel="0 none, 1 full", ylabel="z (mm)")
+    axes.set_title("Confidence")
 
 
 def _tile_legend(axes: "Axes", tile_mm: float) -> None:

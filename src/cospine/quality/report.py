@@ -68,7 +68,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Everything the page says about one run.
+    """Everything the page says about one run, or about one anatomical image.
 
     Attributes
     ----------
@@ -114,6 +114,8 @@ class ParticipantReport:
     version : str
         Version of CoSpine.
     runs : tuple of RunReport
+    anatomies : tuple of RunReport
+        The person's anatomical images that runs were aligned to; shown once, before the runs.
     attributes : tuple of (label, value)
         Row of participants.tsv, sessions, anatomy found.
     findings : tuple of Finding
@@ -131,6 +133,7 @@ class ParticipantReport:
     dataset: str
     version: str
     runs: tuple[RunReport, ...] = ()
+    anatomies: tuple[RunReport, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = ()
     errors: tuple[Failure, ...] = ()
