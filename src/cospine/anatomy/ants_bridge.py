@@ -47,7 +47,7 @@ def affine_stage(fixed: Any, moving: Any, fixed_mask: Any, *, shrink: Sequence[i
     return [
         *("-t", "Affine[0.1]", "-m", f"GC[{_pointer(fixed)},{_pointer(moving)},1,1]"),
         *_levels(iterations, shrink),
-        *("-x", f"[{_pointer(fixed_mask)},NULL]"),
+        *("-x", _pointer(fixed_mask)),
     ]
 
 
@@ -72,7 +72,7 @@ def syn_stage(
         *("-t", f"SyN[{step},{update_variance},{total_variance}]"),
         *("-m", f"CC[{_pointer(fixed)},{_pointer(moving)},1,{radius}]"),
         *_levels(iterations, shrink),
-        *("-x", f"[{_pointer(fixed_mask)},NULL]"),
+        *("-x", _pointer(fixed_mask)),
     ]
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from cospine.anatomy.ants_bridge import affine_stage, antspyx, read_affine, read_displacement, register, syn_stage, to_ants
+from cospine.anatomy.ants_bridge import affine_stage, read_affine, read_displacement, register, syn_stage, to_ants
+from cospine.anatomy.bias import log_bias
 from cospine.anatomy.brain_mask import BrainMask
 from cospine.space.grid import Grid
 from cospine.space.templates import BrainTemplate, brain_template
@@ -133,20 +134,12 @@ def correct_bias(t1w: NDArray, grid: Grid, mask: NDArray | None = None) -> NDArr
         return np.array(t1w, dtype=np.float32)
     # without a brain mask bright fat would lead the fit
     image = np.minimum(small, np.percentile(small[counts], 98)) if mask is None else small
-    field_image = antspyx().n4_bias_field_correction(
-        to_ants(image, small_grid),
-        mask=to_ants(counts, small_grid),
-        shrink_factor=1,
-        convergence={"iters": [50, 50, 50], "tol": 1e-7},
-        spline_param=200,
-        return_bias_field=True,
-    )
-    bias = np.maximum(field_image.numpy(), 1e-3)
+    bias = log_bias(image, small_grid.voxel_mm, counts)
     # outside of the mask the splines are free: there the field is that of the nearest voxel inside
     nearest = np.asarray(ndimage.distance_transform_edt(~counts, return_distances=False, return_indices=True))
-    log_bias = ndimage.gaussian_filter(np.log(bias)[nearest[0], nearest[1], nearest[2]], 2.0)
-    log_bias -= log_bias[counts].mean()
-    full = _resampled(log_bias, small_grid, grid)
+    bias = ndimage.gaussian_filter(bias[nearest[0], nearest[1], nearest[2]], 2.0)
+    bias -= bias[counts].mean()
+    full = _resampled(bias, small_grid, grid)
     return (t1w / np.exp(full)).astype(np.float32)
 
 
