@@ -44,6 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--largest-swallows", action="store_true", help="swallows as large and many as they get")
     parser.add_argument("--worst-case-rates", action="store_true", help="pulse and breathing that alias onto the task")
     parser.add_argument("--randomised-onsets", action="store_true", help="stimuli at widely different intervals (null designs)")
+    parser.add_argument("--individual-sulci", action="store_true", help="a cortex with folds of its own, not the template's")
     parser.add_argument("--phase", action="store_true", help="store phase images of the series as well (part-mag, part-phase)")
     parser.add_argument(
         "--pair-motion", metavar=("MM", "DEG"), type=float, nargs=2, default=(0.0, 0.0),
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             noise_scale=args.noise_scale, discarded=args.discarded, largest_swallows=args.largest_swallows,
             worst_case_rates=args.worst_case_rates, pair_pose_mm_deg=tuple(args.pair_motion), nod_deg=args.nod,
             recordings=args.recordings, randomised_onsets=args.randomised_onsets,
-            phase_images=args.phase,
+            phase_images=args.phase, individual_sulci=args.individual_sulci,
         )  # fmt: skip
         simulate(args.directory, args.participants, args.seed, args.protocol, args.volumes, args.task, effects, progress)
     except CoSpineError as error:

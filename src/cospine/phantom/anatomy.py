@@ -10,10 +10,22 @@ from scipy.ndimage import gaussian_filter
 from cospine.phantom import tables
 from cospine.phantom.deformation import Deformation, draw_deformation, identity
 from cospine.phantom.deformation import to_canonical as _pull
-from cospine.phantom.head import SCALP_MM, SKULL_MM, SUBARACHNOID_MM, face, hull, load_brain, paint_brain, paint_skull, sample
+from cospine.phantom.head import (
+    SCALP_MM,
+    SKULL_MM,
+    SUBARACHNOID_MM,
+    Brain,
+    face,
+    hull,
+    load_brain,
+    paint_brain,
+    paint_skull,
+    sample,
+)
 from cospine.phantom.neck import cord_centre, level_of, neck_profile, outline, paint_canal, paint_neck
 from cospine.phantom.regions import label_regions
 from cospine.phantom.shapes import inside, join, paint
+from cospine.phantom.sulci import fold
 from cospine.phantom.tissues import NUMBER, TISSUES
 
 # Individual RAS mm that the object grid covers: (low, high) along x, y, z.
@@ -47,6 +59,8 @@ class Anatomy:
         Within the cord: vertebra C1 = 1 .. T1 = 8, T2 = 9; spinal segment C1 = 1 .. C8 = 8, T1 = 9.
     region : ndarray of uint8
         Index into `cospine.phantom.regions.REGIONS`.
+    brain : Brain
+        Canonical maps that the head was filled from.
     deformation : Deformation
         To and from the template.
     centreline : ndarray, shape (m, 3)
@@ -69,6 +83,7 @@ class Anatomy:
     vertebral_level: NDArray[np.uint8]
     spinal_level: NDArray[np.uint8]
     region: NDArray[np.uint8]
+    brain: Brain
     deformation: Deformation
     centreline: NDArray[np.float64]
     discs: dict[int, NDArray[np.float64]]
@@ -211,8 +226,7 @@ def chi_map(
     # cells at the edge of the object grid are evaluated at their middle too
     whole = count >= 0.35 * np.prod(np.diag(affine)[:3] / np.diag(anatomy.affine)[:3])
     out = np.where(whole, total / np.maximum(count, 1), np.nan).astype(np.float32)
-    brain = load_brain()
-    deformation = anatomy.deformation
+    brain, deformation = anatomy.brain, anatomy.deformation
     _chi(
         affine,
         *(deformation.parameters, deformation.modes, brain.maps, brain.first, brain.distance, neck_profile()),
@@ -230,7 +244,9 @@ def object_grid(spacing_mm: tuple[float, float, float]) -> tuple[tuple[int, int,
     return (shape[2], shape[1], shape[0]), affine
 
 
-def build_anatomy(seed: int, spacing_mm: tuple[float, float, float] = (0.75, 0.75, 1.0), individual: bool = True) -> Anatomy:
+def build_anatomy(
+    seed: int, spacing_mm: tuple[float, float, float] = (0.75, 0.75, 1.0), individual: bool = True, sulci: bool = False
+) -> Anatomy:
     """Draw an individual and fill the object grid.
 
     Parameters
@@ -241,11 +257,13 @@ def build_anatomy(seed: int, spacing_mm: tuple[float, float, float] = (0.75, 0.7
         Voxel of the object grid along x, y, z.
     individual : bool
         False leaves the template's shape (moved to the isocentre).
+    sulci : bool
+        The cortex has folds of its own instead of the template's.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     deformation = draw_deformation(rng) if individual else identity()
     shape, affine = object_grid(spacing_mm)
-    brain = load_brain()
+    brain = fold(load_brain(), seed) if sulci else load_brain()
     fractions = np.zeros((len(TISSUES), *shape), np.uint8)
     texture = np.ones(shape, np.float32)
     tissue = np.zeros(shape, np.uint8)
@@ -269,6 +287,7 @@ def build_anatomy(seed: int, spacing_mm: tuple[float, float, float] = (0.75, 0.7
         vertebral_level=levels[0],
         spinal_level=levels[1],
         region=_regions(tissue, masks, affine, deformation),
+        brain=brain,
         deformation=deformation,
         centreline=centreline,
         discs=_discs(deformation),

@@ -73,6 +73,8 @@ class Effects:
         Phase images are stored beside the magnitude of the series.
     randomised_onsets : bool
         Stimuli at widely different intervals instead of nearly periodic ones.
+    individual_sulci : bool
+        The cerebral cortex has folds of its own instead of the template's average.
     recordings : {"clean", "typical", "noisy"}
         How good the sensors of pulse and breathing are.
 
@@ -110,6 +112,7 @@ class Effects:
     nod_deg: float = 0.0
     phase_images: bool = False
     randomised_onsets: bool = False
+    individual_sulci: bool = False
     recordings: str = "typical"
 
     def __post_init__(self) -> None:

@@ -79,7 +79,7 @@ def build_subject(seed: int, protocol: Protocol, effects: Effects) -> Subject:
     """Draw a person; the object grid is as fine as the protocol needs."""
     i, j, k = protocol.voxel_mm
     spacing = (i / 2, j / 2, k / 4)
-    anatomy = build_anatomy(number_of(seed, "anatomy"), spacing)
+    anatomy = build_anatomy(number_of(seed, "anatomy"), spacing, sulci=effects.individual_sulci)
     static = susceptibility.static_field(anatomy, number_of(seed, "static field"))
     landmarks = landmarks_of(anatomy.vertebral_level, anatomy.affine, anatomy.foramen_magnum_z, anatomy.t1_z)
     kind_of_tissue = np.array([modulation.CLASSES.index(KINDS.get(t.name, "static")) for t in tissues.TISSUES])
