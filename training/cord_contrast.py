@@ -71,6 +71,9 @@ RECIPES: dict[str, tuple[float, ...]] = {
     ),
 }  # fmt: skip
 EPI = ("GE-EPI", "GE-EPI flat", "SE-EPI", "DWI")
+# Functional series are what the mask is needed on most, and where cord and CSF differ least.
+SHARES = np.array([3.0 if name.startswith("GE-EPI") else 1.0 for name in RECIPES])
+SHARES /= SHARES.sum()
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Contrast:
 def draw_contrast(rng: np.random.Generator, plausible: bool) -> Contrast:
     """Brightness of every tissue; cord and CSF always differ by a few percent at least."""
     if plausible:
-        name = str(rng.choice(list(RECIPES)))
+        name = str(rng.choice(list(RECIPES), p=SHARES))
         jitter = rng.choice([0.08, 0.18, 0.3])
         mean = np.array(RECIPES[name]) * np.exp(rng.normal(0, jitter, N_TISSUES))
         # White and grey of one cord do not drift apart like two tissues; roots and cerebellum follow them.
@@ -93,8 +96,10 @@ def draw_contrast(rng: np.random.Generator, plausible: bool) -> Contrast:
         cord = [Tissue.WHITE, Tissue.GREY, Tissue.ROOT, Tissue.CEREBELLUM]
         mean[cord] = np.array(RECIPES[name])[cord] * np.exp(common + rng.normal(0, 0.04, 4))
         if name == "GE-EPI flat":
-            mean[Tissue.CSF] = mean[Tissue.WHITE] * (1 + rng.choice([-1, 1]) * rng.uniform(0.05, 0.25))
-            mean[Tissue.DURA] = mean[Tissue.CSF] * rng.uniform(0.5, 1.0)
+            # mostly brighter, and next to the dark: a thin layer of CSF and what is dark around it share voxels
+            mean[Tissue.CSF] = mean[Tissue.WHITE] * (1 + rng.choice([-1, 1], p=[0.25, 0.75]) * rng.uniform(0.06, 0.35))
+            mean[Tissue.DURA] = mean[Tissue.CSF] * rng.uniform(0.15, 1.0)
+            mean[Tissue.EPIDURAL] *= rng.uniform(0.3, 1.0)
         if rng.random() < 0.25:
             mean[Tissue.GREY] = mean[Tissue.WHITE] * rng.uniform(0.97, 1.03)
         if rng.random() < 0.12:

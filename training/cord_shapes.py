@@ -109,7 +109,7 @@ class CordSize:
 
 
 def draw_cord_size(rng: np.random.Generator, level: str, hard: bool) -> CordSize:
-    """Size of the cord: 8 to 16 mm wide, 5 to 10.5 mm deep (the medulla up to 18 by 15), and the room around it."""
+    """Size of the cord: 7.5 to 16 mm wide, 5 to 10.5 mm deep (the medulla up to 18 by 15), and the room around it."""
     if level == "medulla":
         width = rng.uniform(10.0, 18.0)
         depth = width / rng.uniform(0.9, 1.45)
@@ -117,8 +117,9 @@ def draw_cord_size(rng: np.random.Generator, level: str, hard: bool) -> CordSize
         width = rng.uniform(6.5, 11.5)
         depth = width / rng.uniform(0.95, 1.45)
     else:
-        width = rng.uniform(8.0, 16.0) if hard or rng.random() < 0.3 else np.clip(rng.normal(12.3, 1.5), 8.5, 16.0)
-        depth = width / rng.uniform(1.0, 1.9 if hard or rng.random() < 0.3 else 1.75)
+        # flat over all sizes that there are: where the edge is faint a network falls back on the usual size it has learned
+        width = rng.uniform(7.5, 16.0)
+        depth = width / rng.uniform(1.0, 1.9 if hard else 1.75)
     depth = float(np.clip(depth, 4.8, 10.5 if level != "medulla" else 15.0))
     room = rng.choice([0.4, 1.0, 1.8], p=[0.2, 0.6, 0.2])
     side = rng.uniform(0.3, 4.0, 2) * room

@@ -32,6 +32,7 @@ AHEAD = 512  # sections that the painter may be ahead of what is needed
 PAINTED = 0.12  # share of the sections with a cord that are shown a second way: with the cord painted over
 POOL = 24576
 CHECK_EVERY = 300
+ENTROPY = 20.0  # weight of cross-entropy beside Dice: Dice alone takes what is as likely as not, and masks grow
 LARGE = 40.0  # pixels: so much called cord where there is none costs half of all
 VALIDATION_SEED = 990_001
 VALIDATION_SECTIONS = 1536
@@ -150,7 +151,7 @@ def loss_of(logits: torch.Tensor, cord: torch.Tensor) -> torch.Tensor:
     present = (cord.amax((1, 2, 3)) > 0.5).float()
     absent = (cord.amax((1, 2, 3)) == 0).float()
     size = probability.sum((1, 2, 3))
-    return 4 * entropy + ((1 - dice) * present + size / (size + LARGE) * absent).mean()
+    return ENTROPY * entropy + ((1 - dice) * present + size / (size + LARGE) * absent).mean()
 
 
 def augment(image: torch.Tensor, cord: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -74,7 +74,7 @@ def test_all_48_orders_and_flips_of_the_axes_give_the_same_mask(size: tuple[floa
     grid = grid_of((36, 40, int(72 / size[2])), size)
     share = share_of_cord(grid)
     reference = segment_cord(100 * share, grid)
-    assert dice(reference.mask, share >= 0.5) > 0.97
+    assert dice(reference.mask, share >= 0.5) > 0.96
     assert reference.confidence.min() > 0.5
     for order in itertools.permutations(range(3)):
         for flips in itertools.product((1, -1), repeat=3):

@@ -2,7 +2,8 @@
 
 The head network says roughly where the cord runs. Axial sections about that line go through the cord network; what it
 finds moves the sections onto the cord, and they go through it again. Every slice stands on its own evidence: where the
-image shows no cord there is no mask, whatever lies above and below.
+image shows no cord there is no mask, whatever lies above and below. Where there is one, its outline is moved to the image's own
+edges, which neighbouring slices share.
 """
 
 import logging
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cospine.anatomy.edges import sharpen_outlines
 from cospine.anatomy.evidence import Seen, look, search
 from cospine.anatomy.localise import Head, Line, find_head, foramen_along, trace_centre_line
 from cospine.anatomy.network import SECTION_PIXEL_MM
@@ -29,6 +31,7 @@ _EXTEND_MM = 12.0
 _LEAST_RUN_MM = 6.0
 _LEAST_LENGTH_MM = 12.0
 _ALONG_SIGMA_MM = 1.5  # smoothing along the cord, where planes are no stored slices
+_SHARED_MM = 3.0  # along the cord, over which sections share their outline
 _SOFT_MARGIN_MM = 16.0
 LEAST_SHARE = 0.5  # of a voxel, from which on it is cord
 _LEAST_AGREEMENT = 0.5
@@ -328,13 +331,16 @@ def _contrast(section: NDArray, probability: NDArray) -> float:
 
 
 def _drawn(grid: Grid, planes: Planes, seen: Seen, kept: NDArray, confidence: NDArray) -> CordSegmentation:
-    sections, drawn = _smoothed_along(seen.probability, kept, planes)
+    shown = np.where(kept[:, None, None], seen.probability, 0)
+    height = planes.height_mm[seen.plane]
+    sharp = sharpen_outlines(seen.section, shown, seen.middle_mm, height, max(_SHARED_MM, planes.step_mm))
+    sections, drawn = _smoothed_along(sharp, kept, planes)
     at = np.flatnonzero(drawn)
     soft = to_voxels(sections[at], grid, planes, seen.plane[at], seen.middle_mm[at], _SOFT_MARGIN_MM)
     mask = _filled(soft >= LEAST_SHARE, planes.slice_axis)
     first, last = np.flatnonzero(kept)[[0, -1]]
     every = np.arange(first, last + 1)
-    height = planes.height_mm[seen.plane[every]]
+    height = height[every]
     weight = np.where(kept[every], np.maximum(confidence[every], 0.05), 0.0)
     # stored slices move one by one in EPI: where slices are thick the line goes through what each of them shows
     line = Line(height[kept[every]], seen.position_mm[every][kept[every]], weight[kept[every]], max(2.0, 0.4 * planes.step_mm))
