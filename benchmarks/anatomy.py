@@ -2,6 +2,9 @@
 
 Reads what ``cospine run`` wrote (level full, with a T1w) and scores it: masks, centre line, levels, maps to MNI and PAM50,
 alignment of the run. Transforms are applied by antspyx, truth by SciPy: what is scored shares no code with what scores.
+
+The truth of a run is told in the pose in which the run begins; CoSpine's reference lies somewhere within the run. The way from
+one to the other is what true and estimated motion of the same volumes differ by (their error is some hundredths of a mm).
 """
 
 import argparse
@@ -15,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 MNI = "MNI152NLin2009aSym"
 # RAS mm in MNI152: places that can be told from each other in any brain
@@ -101,11 +105,48 @@ def centres(mask: NDArray, affine: NDArray, axis: int) -> NDArray[np.float64]:
     return ras(np.array(points), affine)
 
 
-def cord_rows(name: str, found: Path, true: Path) -> Iterator[tuple[str, str]]:
-    """Dice per slice and centre-line error of a cord mask."""
+def head_to_reference(func: Path, truth: Path, prefix: str, affine: NDArray, shape: tuple[int, ...]) -> Map:
+    """Points (RAS mm) of the head where our reference has it to where the true reference pose has it."""
+    text = only(func, f"{prefix}_from-orig_to-boldref*_xfm.txt").read_text().splitlines()
+    numbers = [np.array(line.split(":")[1].split(), dtype=float) for line in text if line.startswith(("Parameters", "Fixed"))]
+    true = pd.read_csv(truth / "func" / f"{prefix}_desc-headmotion_timeseries.tsv", sep="\t")
+    centre = ras((np.array(shape[:3]) - 1) / 2, affine)
+    lps = np.array([-1, -1, 1])
+
+    def moved(points: NDArray) -> NDArray:
+        total = np.zeros_like(points)
+        for (_, pose), ours, about in zip(true.iterrows(), numbers[::2], numbers[1::2], strict=False):
+            there = (((points * lps) - about) @ ours[:9].reshape(3, 3).T + about + ours[9:]) * lps
+            turn = Rotation.from_euler("xyz", pose[["rot_x", "rot_y", "rot_z"]].to_numpy(float)).as_matrix()
+            shift = pose[["trans_x", "trans_y", "trans_z"]].to_numpy(float)
+            total += (there - centre - shift) @ turn + centre
+        return total / min(len(true), len(numbers) // 2)
+
+    return moved
+
+
+def cord_to_reference(mask: NDArray, func: Path, truth: Path, prefix: str, voxel_mm: NDArray) -> NDArray[np.bool_]:
+    """The true cord mask as our reference has it: slice by slice what true and estimated shift differ by."""
+    name = f"{prefix}_desc-cordmotion_timeseries.tsv"
+    both = pd.merge(
+        *(pd.read_csv(folder / name, sep="\t") for folder in (func, truth / "func")),
+        on=["volume", "slice"],
+        suffixes=("", "_true"),
+    )
+    result = np.zeros(mask.shape, dtype=bool)
+    for k, rows_of in both.groupby("slice"):
+        by = [(rows_of[f"shift_{a}_mm_true"] - rows_of[f"shift_{a}_mm"]).mean() for a in "ij"]
+        result[:, :, k] = ndimage.shift(mask[:, :, k].astype(float), np.array(by) / voxel_mm[:2], order=1) > 0.5
+    return result
+
+
+def cord_rows(name: str, found: Path, true: Path, run: tuple[Path, Path, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Dice per slice and centre-line error of a cord mask; `run` for the truth of a run, told in another pose."""
     ours, affine = load(found)
     truth, _ = load(true)
     ours, truth = ours > 0, truth > 0.5
+    if run is not None:
+        truth = cord_to_reference(truth, *run, np.linalg.norm(affine[:3, :3], axis=0))
     axis = int(np.argmax(np.abs(affine[2, :3])))
     per = slicewise(ours, truth, axis)
     yield f"cord Dice per slice, {name}: median / 5th percentile", f"{np.median(per):.3f} / {np.percentile(per, 5):.3f}"
@@ -202,12 +243,14 @@ def alignment_rows(func: Path, truth: Path, prefix: str) -> Iterator[tuple[str, 
     brain, affine = load(only(truth / "anat", "*desc-brain_mask.nii.gz"))
     boldref, epi_affine = load(only(func, f"{prefix}_desc-coreg_boldref.nii.gz"))
     to_epi = np.linalg.inv(epi_affine)
+    posed = head_to_reference(func, truth, prefix, epi_affine, boldref.shape)
     for name, mask in (("brain", brain), ("cord", load(only(truth / "anat", "*label-SC_mask.nii.gz"))[0])):
         points = ras(np.argwhere(mask > 0)[::97], affine)
         there = true(points)
         at = there @ to_epi[:3, :3].T + to_epi[:3, 3]
         held = np.all((at > 0) & (at < np.array(boldref.shape[:3]) - 1), axis=1)
-        off = (ours(points[held]) - there[held]) @ to_epi[:3, :3].T * np.linalg.norm(epi_affine[:3, :3], axis=0)
+        reached = posed(ours(points[held])) if name == "brain" else ours(points[held])
+        off = (reached - there[held]) @ to_epi[:3, :3].T * np.linalg.norm(epi_affine[:3, :3], axis=0)
         if name == "brain":
             total = np.linalg.norm(off, axis=1)
             yield "BOLD to T1w, brain: mean / 95 %", f"{total.mean():.2f} / {np.percentile(total, 95):.2f} mm"
@@ -224,7 +267,12 @@ def rows(dataset: Path, derivatives: Path, template: Path, participant: str) -> 
     prefix = only(func, "*_desc-coreg_boldref.nii.gz").name.removesuffix("_desc-coreg_boldref.nii.gz")
     found: dict[str, str] = {}
     parts = (
-        lambda: cord_rows("EPI", only(func, f"{prefix}_label-SC_mask.nii.gz"), truth / "func" / f"{prefix}_label-SC_mask.nii.gz"),
+        lambda: cord_rows(
+            "EPI",
+            only(func, f"{prefix}_label-SC_mask.nii.gz"),
+            truth / "func" / f"{prefix}_label-SC_mask.nii.gz",
+            (func, truth, prefix),
+        ),
         lambda: cord_rows("T1w", only(anat, "*label-SC_mask.nii.gz"), only(truth / "anat", "*label-SC_mask.nii.gz")),
         lambda: level_rows(
             "vertebral, T1w,", only(anat, "*desc-vertebrae_dseg.nii.gz"), only(truth / "anat", "*vertebrae_dseg.nii.gz")

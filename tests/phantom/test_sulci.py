@@ -20,7 +20,9 @@ def depth_mm() -> np.ndarray:
 
 
 def test_same_seed_same_folds_and_another_seed_others(folded: Brain) -> None:
-    assert fold(load_brain(), 3).maps.tobytes() == folded.maps.tobytes()
+    brain = load_brain()
+    part = Brain(brain.maps[:, 60:140, 90:170, 50:130], brain.first, brain.distance)
+    assert fold(part, 3).maps.tobytes() == fold(part, 3).maps.tobytes()
     outer = (depth_mm() > 1) & (depth_mm() < 12)
     one, other = folded.maps[0][outer].astype(float), fold(load_brain(), 4).maps[0][outer].astype(float)
     assert np.corrcoef(one, other)[0, 1] < 0.75

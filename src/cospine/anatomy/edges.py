@@ -18,6 +18,7 @@ _RAYS = 48
 _STEP_MM = 0.2
 _LONGEST_MM = 18.0
 _INWARD_MM, _OUTWARD_MM = 2.4, 1.8  # how far from the network's outline a step is looked for
+_OUTWARD_DARK_MM = 0.4  # into the dark no further: the step there may be the canal's, around CSF that voxels do not resolve
 _LEAST_STEP = 0.06  # of brightness, in units of a normalised section: less is no step
 _CLEAR_STEP = 0.24
 _LEAST_SHARE = 0.4  # of the sections, in which the mean ray goes up first: then what surrounds the cord is brighter
@@ -60,7 +61,10 @@ def sharpen_outlines(
         return result
     middle = np.array([ndimage.center_of_mass(np.where(p >= 0.5, p, 0)) for p in probability[at]])
     outline, rise = _rays(sections[at], probability[at], middle)
-    moved, weight = _half_way(rise * _direction(rise))
+    way = _direction(rise)
+    moved, weight = _half_way(rise * way)
+    if way < 0:
+        moved = np.minimum(moved, _OUTWARD_DARK_MM)
     share = np.exp(-0.5 * ((height_mm[at, None] - height_mm[None, at]) / along_mm) ** 2)
     around = [ndimage.gaussian_filter1d(part, _RAY_SIGMA, axis=1, mode="wrap") for part in (weight * (outline + moved), weight)]
     above, below = (share @ part for part in around)

@@ -37,7 +37,7 @@ LEAST_SHARE = 0.5  # of a voxel, from which on it is cord
 _LEAST_AGREEMENT = 0.5
 _NEIGHBOUR_MM = 2.0
 _AREA_RATIO = 1.6
-_CONTRAST = 0.35  # of the section's own range of intensity, between cord and what surrounds it
+_CONTRAST = 0.12  # of the section's own range of intensity, between cord and what surrounds it
 
 
 @dataclass(frozen=True)

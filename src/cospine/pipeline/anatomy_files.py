@@ -99,7 +99,7 @@ def cord_method(settings: Settings) -> str:
     """How a cord mask came to be, in a sentence."""
     if settings.cord_seg == "sct":
         return "Segmented by sct_deepseg (Spinal Cord Toolbox)"
-    return "Segmented by CoSpine's network, trained on synthetic images; Confidence per stored slice, 0-1"
+    return "Segmented by CoSpine's network, outlines moved to the image's edges; Confidence per stored slice, 0-1"
 
 
 def write_placement(out: Derivatives, run: Run, placement: Placement, affine: NDArray, about: dict[str, Any]) -> list[Path]:

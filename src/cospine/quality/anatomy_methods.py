@@ -78,15 +78,16 @@ def anatomy_methods(
             else "the template's, laid into the image and moved to the border of the tissue by its brightness"
         )
         paragraphs.append(
-            f"The {suffix} was freed of its bias field (N4; Tustison et al., 2010); the brain mask was {found}. The stripped "
-            "brain was normalised to the ICBM 152 nonlinear symmetric template, version 2009a (Fonov et al., 2011), by an affine "
-            "map and a diffeomorphism with local correlation (SyN of ANTs; Avants et al., 2008)."
+            f"The {suffix} was freed of its bias field (the N4 algorithm; Tustison et al., 2010); the brain mask was {found}. "
+            "The stripped brain was normalised to the ICBM 152 nonlinear symmetric template, version 2009a (Fonov et al., 2011), "
+            "by an affine map and a diffeomorphism with local correlation (SyN of ANTs; Avants et al., 2008)."
         )
         citations += [_N4, _MNI, _SYN]
     if cord:
         by = {
             "network": "by a convolutional network section by section; the network was trained on synthetic images of random "
-            "contrast and resolution alone (after Billot et al., 2023), and each slice carries a confidence",
+            "contrast and resolution alone (after Billot et al., 2023); its outlines were moved to the image's edges nearby; "
+            "each slice carries a confidence",
             "sct": "by sct_deepseg of the Spinal Cord Toolbox (De Leener et al., 2017)",
             "given": "by hand, as given by the user",
         }[cord]
