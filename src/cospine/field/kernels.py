@@ -15,7 +15,6 @@ from numba import njit, prange
 
 from cospine.space.bspline import slopes, weights
 
-_FAST = {"contract", "reassoc", "nsz"}
 _HALF, _ONE, _ZERO = np.float32(0.5), np.float32(1), np.float32(0)
 
 
@@ -35,7 +34,7 @@ def _slope(u, s, y, r, n):
     return (u[s, min(y + 1, n - 1), r] - u[s, max(y - 1, 0), r]) * _HALF
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def unwarp_still(coefs, u, q, value, slope):
     """Image unwarped along p, one that did not move: its value and its derivative along p at y + q u.
 
@@ -57,7 +56,7 @@ def unwarp_still(coefs, u, q, value, slope):
                 slope[s, y, r] = d[0] * c0 + d[1] * c1 + d[2] * c2 + d[3] * c3
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def unwarp_moved(coefs, u, q, base, turn, share, value, slope, across):
     """Image unwarped along its p, one that moved or has another grid: value and derivatives at base v + share turn v + q u.
 
@@ -142,7 +141,7 @@ def unwarp_moved(coefs, u, q, base, turn, share, value, slope, across):
                 slope[s, y, r] = along
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def linearise(u, q1, value1, slope1, q2, m2, value2, slope2, residual, mean, a, c, e):
     """Difference of two unwarped, modulated images, their mean, and the derivative of the difference by u: a d + c D d + e E d.
 
@@ -168,7 +167,7 @@ def linearise(u, q1, value1, slope1, q2, m2, value2, slope2, residual, mean, a, 
                     c[s, y, r] = q1 * value1[s, y, r] - m2 * value2[s, y, r]
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def weigh(local, a, u, q1, q2, noise, floor, kappa, w):
     """Weights of the residual: the inverse of its expected square, none where an image is asked for what lies beyond its end.
 
@@ -209,7 +208,7 @@ def _column(j, s, y, r, n):
     return (j[s, y, r - 1] - j[s, y, r + 1]) * _HALF
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def normal_times(d, a, c, e, w, h, alpha, stiff, damping, along, beside, out):
     """(J' W J + steepness + smoothness + damping) d; `along` and `beside` (of e's size) are scratch."""
     ns, n, nr = d.shape
@@ -252,7 +251,7 @@ def normal_times(d, a, c, e, w, h, alpha, stiff, damping, along, beside, out):
                     out[s, y, r] += _column(beside, s, y, r, nr)
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
     """J' t + steepness + smoothness u, t the weighted residual: gradient of the cost by u."""
     ns, n, nr = weighted.shape
@@ -293,7 +292,7 @@ def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
                     out[s, y, r] += _column(beside, s, y, r, nr)
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def steepness(u, strength, free, first, second):
     """Half strength (|g| - free)^2 of steps g from voxel to voxel along p beyond `free`: derivatives by g, and their sum."""
     ns, n, nr = u.shape
@@ -311,7 +310,7 @@ def steepness(u, strength, free, first, second):
     return 0.5 * strength * sums.sum()
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def stiffness(u, alpha, out):
     """How much the smoothness of each voxel counts: 1 where u is flat, 1 / (1 + |grad u|^2) with the gradient in expected ones.
 
@@ -328,7 +327,7 @@ def stiffness(u, alpha, out):
                 out[s, y, r] = _ONE / (_ONE + alpha[0] * ds * ds + alpha[1] * dp * dp + alpha[2] * dr * dr)
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def roughness(u, alpha, stiff):
     """Half the weighted sum of squared differences of neighbours."""
     ns, n, nr = u.shape
@@ -350,7 +349,7 @@ def roughness(u, alpha, stiff):
     return 0.5 * sums.sum()
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def factorise(a, c, e, w, h, alpha, stiff, damping, diagonal, first, second):
     """Factors of the part of the normal matrix along each line of p: L D L', L with two subdiagonals."""
     ns, n, nr = a.shape
@@ -408,7 +407,7 @@ def factorise(a, c, e, w, h, alpha, stiff, damping, diagonal, first, second):
                 second[s, y, r] /= pivot
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def solve_lines(diagonal, first, second, right, out):
     """Solve along every line with the factors of :func:`factorise`."""
     ns, n, nr = right.shape
@@ -431,7 +430,7 @@ def solve_lines(diagonal, first, second, right, out):
                 out[s, y, r] = value
 
 
-@njit(cache=True, parallel=True, fastmath=_FAST)
+@njit(cache=True, parallel=True)
 def limit_slopes(u, most, out):
     """The mean of the largest function below u and the smallest above it whose steps along p are at most `most`.
 

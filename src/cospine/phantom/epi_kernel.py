@@ -7,13 +7,12 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
-FAST = {"contract", "reassoc", "nsz", "arcp"}
 # Object voxels along each side of a block that is skipped when it and its neighbours hold no signal. A cell of the
 # lattice must not be larger than two thirds of a block.
 BLOCK = 3
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, inline="always")
 def _trilinear(image, x, y, z):
     """Linear interpolation at in-range coordinates, in single precision throughout (NumPy's rules would make it double)."""
     ix, iy, iz = np.int32(x), np.int32(y), np.int32(z)
@@ -27,13 +26,13 @@ def _trilinear(image, x, y, z):
     return c0 + tz * (c1 - c0)
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, inline="always")
 def _within(x, size):
     """Coordinate clamped to where `_trilinear` may read."""
     return min(max(x, np.float32(0)), np.float32(size) - np.float32(1.001))
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, inline="always")
 def _deposit(image, i, q0, q1, mass):
     """Spread a mass evenly over [q0, q1] of column i, where row m is [m, m + 1]."""
     low, high = min(q0, q1), max(q0, q1)
@@ -49,7 +48,7 @@ def _deposit(image, i, q0, q1, mass):
         image[m, i] += density * (min(high, below + np.float32(1)) - max(low, below))
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, inline="always")
 def _tissue(k, s, nj, ni, position, static, rotation, shift, pivot, cord):
     """Individual mm of the tissue at a lattice corner: the pull-back.
 
@@ -68,13 +67,13 @@ def _tissue(k, s, nj, ni, position, static, rotation, shift, pivot, cord):
     )
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, inline="always")
 def _along(matrix, axis, x, y, z):
     """One coordinate of an affine map."""
     return matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 2] * z + matrix[axis, 3]
 
 
-@njit(cache=True, fastmath=FAST, inline="always")
+@njit(cache=True, inline="always")
 def _displacement(
     k, s, nj, ni, ax, ay, az, field, turned_x, turned_y, to_field, static, offset, breathing, turn, voxels_per_hz
 ):  # fmt: skip
@@ -90,7 +89,7 @@ def _displacement(
     return hz * voxels_per_hz
 
 
-@njit(cache=True, parallel=True, fastmath=FAST)
+@njit(cache=True, parallel=True)
 def render_slices(
     signal, label, present, to_object, field, turned_x, turned_y, to_field, position, static, active, rotation, shift,
     pivot, cord, offset, breathing, turn, table, fine_read, fine_phase, voxels_per_hz, order, out,

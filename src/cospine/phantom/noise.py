@@ -73,7 +73,7 @@ def white(rng: np.random.Generator, shape: tuple[int, int, int]) -> NDArray[np.f
     return rng.standard_normal((2, *shape), dtype=np.float32)
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "nsz"})
+@njit(cache=True, parallel=True)
 def _receive(ideal, bias, sigma, partner, leakage, ghost, white_noise, noisy, weight, out):
     n, rows, cols = ideal.shape
     scale = np.float32(1 / np.sqrt(1 + 2 * weight * weight)) ** 2

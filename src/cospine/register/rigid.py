@@ -35,7 +35,7 @@ def _rotation(w: NDArray) -> NDArray:
     return np.eye(3) + math.sin(angle) / angle * k + (1 - math.cos(angle)) / angle**2 * (k @ k)
 
 
-@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True)
 def _accumulate(coefs, values, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right):
     """Sum the weighted normal equations of one volume; returns the robust residual scale and the weight used."""
     nz, ny, nx = coefs.shape

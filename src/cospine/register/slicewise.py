@@ -12,7 +12,7 @@ from cospine.register.rigid import TUKEY
 from cospine.space.bspline import value_and_gradient_in_plane
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, parallel=True)
 def _shifts(coefs, series, slices, first, pixels, weight, start, prior_sd, iterations, shift, information, fit):
     for t in prange(series.shape[0]):
         j = np.empty(4)

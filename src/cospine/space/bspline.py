@@ -27,7 +27,7 @@ def _mirror(i: int, n: int) -> int:
     return period - i if i >= n else i
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, parallel=True)
 def _filter_rows(c: NDArray) -> None:
     """Along x, in place; one row after the other."""
     nz, ny, n = c.shape
@@ -77,7 +77,7 @@ def _filter_block(block: NDArray) -> None:
             block[i, x] = pole * (block[i + 1, x] - block[i, x])
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, parallel=True)
 def _filter_columns(c: NDArray) -> None:
     """Along y, in place."""
     if c.shape[1] == 1:
@@ -86,7 +86,7 @@ def _filter_columns(c: NDArray) -> None:
         _filter_block(c[k])
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, parallel=True)
 def _filter_slices(c: NDArray) -> None:
     """Along z, in place."""
     if c.shape[0] == 1:
@@ -145,7 +145,7 @@ def slopes(f):
     return -_HALF * g * g, f * (_THREE_HALVES * f - _TWO), -g * (_THREE_HALVES * g - _TWO), _HALF * f * f
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, parallel=True)
 def sample_affine(
     c: NDArray, matrices: NDArray, shift: NDArray, axis: int, factor: NDArray, low: float, high: float, out: NDArray
 ) -> None:
@@ -232,7 +232,7 @@ def sample_affine(
                 out[k, j, i] = value
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, parallel=True)
 def sample_points(
     c: NDArray,
     matrices: NDArray,
@@ -323,7 +323,7 @@ def sample_points(
         out[n] = value * factor[n] if factor.size > 0 else value
 
 
-@njit(cache=True, inline="always", fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, inline="always")
 def value_and_gradient(c, x, y, z):
     """Spline value and its gradient by voxel index (x, y, z) at one point inside the lattice."""
     nz, ny, nx = c.shape
@@ -373,7 +373,7 @@ def value_and_gradient(c, x, y, z):
     return value, gx, gy, gz
 
 
-@njit(cache=True, inline="always", fastmath={"contract", "reassoc", "nsz"})
+@njit(cache=True, inline="always")
 def value_and_gradient_in_plane(c, x, y):
     """Spline value and its gradient by pixel index (x, y) at one point of one slice (y, x)."""
     ny, nx = c.shape
