@@ -264,7 +264,8 @@ def rows(dataset: Path, derivatives: Path, template: Path, participant: str) -> 
     """All figures of one participant."""
     truth = dataset / "sourcedata" / "truth" / participant
     anat, func = derivatives / participant / "anat", derivatives / participant / "func"
-    prefix = only(func, "*_desc-coreg_boldref.nii.gz").name.removesuffix("_desc-coreg_boldref.nii.gz")
+    first = min(func.glob("*_desc-coreg_boldref.nii.gz"))  # of several runs
+    prefix = first.name.removesuffix("_desc-coreg_boldref.nii.gz")
     found: dict[str, str] = {}
     parts = (
         lambda: cord_rows(

@@ -212,3 +212,105 @@ def test_a_given_mask_is_kept_with_its_middle_as_centre_line() -> None:
         np.testing.assert_allclose(found.centre_line[:, :2], np.column_stack([across, along]), atol=0.5)
         assert (np.diff(found.centre_line[:, 2]) < 0).all()
     assert not given_segmentation(np.zeros((4, 4, 4)), grid_of((4, 4, 4), (1.0, 1.0, 1.0))).found
+
+
+def with_brain(monkeypatch: pytest.MonkeyPatch, brain: np.ndarray, cord: np.ndarray | None = None) -> None:
+    """A head network that sees brain where `brain` (3 mm, RAS) says so, and cord where `cord` or the image does."""
+
+    def head(volume: np.ndarray) -> np.ndarray:
+        probability = np.zeros((5, *volume.shape), dtype=np.float32)
+        probability[CEREBELLUM_BRAINSTEM] = brain
+        probability[CORD] = (np.clip(volume, 0, 1) if cord is None else cord) * (1 - brain)
+        probability[0] = 1 - probability[1:].sum(axis=0)
+        return probability
+
+    monkeypatch.setattr(network, "run_head", head)
+
+
+@pytest.mark.usefixtures("reading")
+def test_of_several_courses_the_one_that_shows_a_cord_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = grid_of((60, 60, 40), (3.0, 3.0, 3.0))
+    share = share_of_cord(grid)
+    seen = 0.5 * np.clip(share, 0, 1)
+    seen[8:12, 40:44, :] = 1.0  # the head network is surer of something else
+    with_brain(monkeypatch, np.zeros(grid.shape), seen)
+    found = segment_cord(100 * share, grid)
+    assert dice(found.mask, share >= 0.5) > 0.8
+
+
+@pytest.mark.usefixtures("reading")
+def test_a_little_brain_in_a_neck_is_no_foramen(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = grid_of((60, 60, 40), (3.0, 3.0, 3.0))
+    share = share_of_cord(grid)
+    for across, slices in ((4, False), (20, True)):
+        brain = np.zeros(grid.shape)
+        brain[30 - across : 30 + across, 30 - across : 30 + across, 34:] = 1.0  # the top 18 mm: 10 ml, or 259 ml
+        with_brain(monkeypatch, brain)
+        found = segment_cord(100 * share, grid)
+        held = found.mask.any(axis=(0, 1))
+        assert held[:33].all()
+        assert held[35:].any() != slices
+
+
+@pytest.mark.usefixtures("reading")
+def test_what_leads_to_no_brainstem_is_no_cord_where_a_brain_is_in_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = grid_of((60, 60, 60), (3.0, 3.0, 3.0))
+    share = share_of_cord(grid)
+    share[..., 40:] = 0
+    for column, expected in ((30, True), (50, False)):
+        brain = np.zeros(grid.shape)
+        brain[column - 9 : column + 9, 15:45, 44:] = 1.0  # 233 ml
+        with_brain(monkeypatch, brain)
+        found = segment_cord(100 * share, grid)
+        assert found.found == expected
+    assert "no cord below it" in found.reason
+    # a field of view too narrow for a head holds no brain, whatever the network says
+    narrow = grid_of((33, 60, 60), (3.0, 3.0, 3.0))
+    share = share_of_cord(narrow)
+    share[..., 40:] = 0
+    brain = np.zeros(narrow.shape)
+    brain[25:, 10:50, 44:] = 1.0
+    with_brain(monkeypatch, brain)
+    assert segment_cord(100 * share, narrow).found
+
+
+@pytest.mark.usefixtures("reading")
+def test_the_widening_medulla_is_not_cord(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = grid_of((60, 60, 90), (1.0, 1.0, 1.0))
+    x, y, z = np.moveaxis(grid.to_ras(np.stack(np.indices(grid.shape), axis=-1)), -1, 0)
+    wide = 1 + 0.5 * np.clip((z - 20) / 4, 0, 1)  # from 20 mm up more than twice the area
+    share = ((x / (6 * wide)) ** 2 + (y / (4.5 * wide)) ** 2 < 1).astype(np.float32)
+    brain = np.zeros((20, 20, 30))
+    for held, top in ((0.0, 44), (1.0, 23)):
+        brain[4:16, 4:16, 29:] = held  # 3.9 ml, or with the rest below
+        brain[0:3, :, 20:] = held
+        with_brain(monkeypatch, brain)
+        found = segment_cord(100 * share, grid)
+        heights = grid.to_ras(np.argwhere(found.mask))[:, 2]
+        assert abs(heights.max() - top) < 4
+
+
+@pytest.mark.usefixtures("reading")
+def test_a_plain_cord_goes_on_beyond_a_long_gap_and_nothing_else_does() -> None:
+    grid = grid_of((48, 48, 30), (1.0, 1.0, 5.0))
+    share = share_of_cord(grid)
+    share[..., 12:20] = 0  # 40 mm
+    found = segment_cord(100 * share, grid)
+    held = found.mask.any(axis=(0, 1))
+    assert held[:12].all()
+    assert held[20:].all()
+    assert not held[12:20].any()
+    moved = share.copy()
+    moved[..., 20:] = np.roll(moved[..., 20:], 18, axis=0)
+    held = segment_cord(100 * moved, grid).mask.any(axis=(0, 1))
+    assert not (held[:12].any() and held[20:].any())
+
+
+@pytest.mark.usefixtures("reading")
+def test_a_single_thick_slice_on_the_course_stays_and_one_beside_it_does_not() -> None:
+    grid = grid_of((60, 60, 24), (1.0, 1.0, 5.0))
+    share = share_of_cord(grid)
+    share[..., [9, 11]] = 0
+    assert segment_cord(100 * share, grid).mask[..., 10].any()
+    share[..., 10] = np.roll(share[..., 10], 8, axis=0)
+    assert not segment_cord(100 * share, grid).mask[..., 10].any()

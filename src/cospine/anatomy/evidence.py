@@ -19,7 +19,8 @@ _OUTLINE_PIXELS = 2  # what belongs to a cord's soft edge
 _PRIOR_MM = 7.0
 _SEARCH_STRIDE_MM = 20.0
 _SEARCH_LEVEL_MM = 5.0
-_SEARCH_MOST = 450  # sections
+_SEARCH_MOST = 700  # sections
+_SEARCH_ABOVE_MM = 20.0  # the brain's lowest point: the cord may begin so far above it
 _SEARCH_PIXEL_MM = 3.0
 _SEARCH_LEAST_MM = 10.0
 _SEARCH_NEAR_MM = 6.0
@@ -156,6 +157,9 @@ def search(image: NDArray, grid: Grid, planes: Planes, allowed: NDArray, head: H
         In the planes' frame; None where nothing was found.
     """
     candidates = np.flatnonzero(allowed)
+    if head.holds_brain and head.brain_bottom_mm is not None:  # the cord is not beside the brain but below it
+        bottom = planes.to_frame(np.array([*grid.centre[:2], head.brain_bottom_mm]))[2]
+        candidates = candidates[planes.height_mm[candidates] <= bottom + _SEARCH_ABOVE_MM]
     if candidates.size == 0:
         return None
     low, high = _extent(grid, planes)

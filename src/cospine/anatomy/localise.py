@@ -25,6 +25,11 @@ _LINE_SIGMA_MM = 6.0
 _STEEPEST = 1.0  # lateral mm a mm of height
 _FORAMEN_RADIUS_MM = 4.0
 _FORAMEN_LEAST_LEVELS = 1.5  # of brain on the axis, in levels of 3 mm
+_FORAMEN_LEAST_ML = 20.0  # of brain in view: less is muscle or fat that the network takes for brain
+_BRAIN_ML = 150.0  # so much brain in view counts as a brain
+_HEAD_MM = 100.0  # a narrower field of view, across or front to back, holds no whole brain, whatever is taken for one
+_PATHS = 3  # courses that are proposed
+_APART_MM = 15.0  # of each other at least
 _FORAMEN_REACH_MM = 25.0  # brainstem at least this far above the cord's top must show for there to be a border
 
 
@@ -48,6 +53,12 @@ class Head:
     probability: NDArray[np.float32] = field(repr=False)
     brain_ml: float
     foramen_mm: NDArray[np.float64] | None
+
+    @property
+    def holds_brain(self) -> bool:
+        """Whether enough brain is in view to count as one."""
+        width, depth = (float(n * size) for n, size in zip(self.grid.shape[:2], self.grid.voxel_mm[:2], strict=True))
+        return self.brain_ml >= _BRAIN_ML and min(width, depth) >= _HEAD_MM
 
     @property
     def brain_bottom_mm(self) -> float | None:
@@ -207,10 +218,12 @@ def foramen_along(grid: Grid, probability: NDArray, line: NDArray) -> NDArray[np
         RAS mm; None where there is no brain above the cord in view.
     """
     step = float(grid.voxel_mm[2])
+    brain = probability[CEREBRUM] + probability[CEREBELLUM_BRAINSTEM]
+    if float((brain > 0.5).sum()) * float(np.prod(grid.voxel_mm)) / 1000 < _FORAMEN_LEAST_ML:
+        return None
     heights = np.arange(line[-1, 2], line[0, 2] + _FORAMEN_REACH_MM + step / 2, step)
     course = Line(line[:, 2], line[:, :2], np.ones(len(line)), _LINE_SIGMA_MM)
     points = np.column_stack([course.at(heights), heights])
-    brain = probability[CEREBRUM] + probability[CEREBELLUM_BRAINSTEM]
     radius = int(np.ceil(_FORAMEN_RADIUS_MM / step))
     share = np.zeros(len(points))
     for n, (i, j, k) in enumerate(np.rint(grid.to_voxel(points)).astype(int)):
@@ -240,8 +253,37 @@ def trace_centre_line(probability: NDArray, grid: Grid) -> NDArray[np.float64] |
     ndarray (n, 3) or None
         RAS mm, one point a level of the grid, top to bottom; None where nothing looks like a cord.
     """
+    lines = trace_centre_lines(probability, grid, 1)
+    return lines[0] if lines else None
+
+
+def trace_centre_lines(probability: NDArray, grid: Grid, count: int = _PATHS) -> list[NDArray[np.float64]]:
+    """Courses that a cord may take, the likeliest first, each away from those before it.
+
+    Parameters
+    ----------
+    probability : ndarray (5, x, y, z)
+        Of each class, on a RAS grid.
+    grid : Grid
+        That grid.
+    count : int
+        At most so many.
+
+    Returns
+    -------
+    list of ndarray (n, 3)
+        RAS mm, one point a level of the grid, top to bottom.
+    """
     evidence = np.clip(probability[CORD] + _CANAL_SHARE * probability[CANAL], 0.0, 1.0)
-    return follow_evidence(evidence, grid)
+    lines: list[NDArray[np.float64]] = []
+    rows, columns = np.indices(grid.shape[:2])
+    while len(lines) < count and (line := follow_evidence(evidence, grid)) is not None:
+        lines.append(line)
+        evidence = evidence.copy()
+        for i, j, k in grid.to_voxel(line):
+            near = np.hypot((rows - i) * grid.voxel_mm[0], (columns - j) * grid.voxel_mm[1]) < _APART_MM
+            evidence[near, round(k)] = 0.0
+    return lines
 
 
 def follow_evidence(evidence: NDArray, grid: Grid) -> NDArray[np.float64] | None:

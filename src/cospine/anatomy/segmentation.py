@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from cospine.anatomy.edges import sharpen_outlines
 from cospine.anatomy.evidence import Seen, look, search
-from cospine.anatomy.localise import Head, Line, find_head, foramen_along, trace_centre_line
+from cospine.anatomy.localise import CEREBELLUM_BRAINSTEM, Head, Line, find_head, foramen_along, trace_centre_lines
 from cospine.anatomy.network import SECTION_PIXEL_MM
 from cospine.anatomy.sections import Planes, planes_of, to_voxels
 from cospine.space.grid import Grid
@@ -23,10 +24,21 @@ from cospine.space.grid import Grid
 logger = logging.getLogger(__name__)
 
 _LONGEST_GAP_MM = 30.0
+_FARTHEST_GAP_MM = (
+    80.0  # a plain cord may go on beyond so much that shows none: signal lost, a level of bright cord in bright CSF
+)
+_PLAIN_CONFIDENCE, _PLAIN_SLOPE = 0.4, 0.4  # what is plain: median over the slices of both parts; mm aside a mm along
+_ASTRAY_MM = 3.0
+_TO_BRAINSTEM_MM, _BESIDE_BRAINSTEM_MM = (
+    60.0,
+    8.0,
+)  # how far above a cord, straight on, and how near to its course brainstem must be
+_FORAMEN_ML = 20.0  # of brain in view, from which on the cord's upper end may be brainstem
+_MEDULLA_RATIO, _MEDULLA_BELOW_MM = 1.4, (15.0, 55.0)  # area against that of the cord so far below: wider is medulla
 _LEAST_CONFIDENCE = 0.25  # median over slices: less is no cord
-_BRAIN_ML = 150.0  # so much brain in view counts as a brain
 _LEAST_BELOW_MM = 6.0  # of a centre line below the foramen magnum, to be looked at
-_DOUBTFUL_SHARE = 0.4  # of the planes about the head network's line: with fewer that show a cord it is sought all over
+_CLEAR_SHARE = 0.7  # of the planes along a course that the head network proposes: with so many that show a cord no other is tried
+_DOUBTFUL_SHARE = 0.4  # with fewer along the best it is sought all over
 _EXTEND_MM = 12.0
 _LEAST_RUN_MM = 6.0
 _LEAST_LENGTH_MM = 12.0
@@ -114,6 +126,8 @@ def segment_cord(image: NDArray, grid: Grid, brain: NDArray | None = None, cours
     if seen is None:
         return no_cord(grid, _why_nothing(head, grid))
     course = seen.course(planes)
+    if course_mm is None and not _leads_to_brainstem(head, planes, seen, course):
+        return no_cord(grid, _why_nothing(head, grid))
     every = np.arange(seen.plane[seen.present].min(), seen.plane[seen.present].max() + 1)
     if head.foramen_mm is None:
         line = planes.to_ras(np.column_stack([course.at(planes.height_mm[every]), planes.height_mm[every]]))
@@ -121,9 +135,12 @@ def segment_cord(image: NDArray, grid: Grid, brain: NDArray | None = None, cours
         every = every[allowed[every] & (border is None or _below(border, planes)[every])]
     again = look(values, grid, planes, every, course.at(planes.height_mm[every]), course)
     agreement = _agreement(seen, again)
-    kept = _in_runs(again.present & (agreement >= _LEAST_AGREEMENT), planes.step_mm)
+    believed = again.present & (agreement >= _LEAST_AGREEMENT)
+    kept = believed & ~_astray(planes, again, believed)
+    if head.brain_ml >= _FORAMEN_ML:
+        kept &= ~_medulla(planes, again, kept)
     confidence = _confidence(planes, again, kept, agreement)
-    kept = _in_one_stretch(kept, confidence, planes.step_mm)
+    kept = _in_one_stretch(planes, again, kept, confidence)
     confidence[~kept] = 0
     least_mm = min(_LEAST_LENGTH_MM, 0.6 * len(planes.height_mm) * planes.step_mm)
     if kept.sum() * planes.step_mm < least_mm or np.median(confidence[kept]) < _LEAST_CONFIDENCE:
@@ -184,6 +201,19 @@ def _below(foramen_mm: NDArray, planes: Planes) -> NDArray[np.bool_]:
     return planes.height_mm <= planes.to_frame(foramen_mm)[2]
 
 
+def _leads_to_brainstem(head: Head, planes: Planes, seen: Seen, course: Line) -> bool:
+    """Whether the course goes on into cerebellum or brainstem, where there is a whole brain above it to tell."""
+    if not head.holds_brain:
+        return True
+    top = float(planes.height_mm[seen.plane[seen.present]].max())
+    above = top + np.arange(0.0, _TO_BRAINSTEM_MM, 2.0)
+    points = planes.to_ras(np.column_stack([course.at(above), above]))
+    index = np.argwhere(head.probability[CEREBELLUM_BRAINSTEM] > 0.5)
+    if len(index) == 0:
+        return True
+    return float(KDTree(head.grid.to_ras(index)).query(points)[0].min()) <= _BESIDE_BRAINSTEM_MM
+
+
 def _without(found: CordSegmentation, brain: NDArray, grid: Grid) -> CordSegmentation:
     mask = found.mask & ~brain
     if not mask.any():
@@ -195,7 +225,7 @@ def _without(found: CordSegmentation, brain: NDArray, grid: Grid) -> CordSegment
 
 def _why_nothing(head: Head, grid: Grid) -> str:
     bottom = head.brain_bottom_mm
-    if head.brain_ml < _BRAIN_ML or bottom is None:
+    if not head.holds_brain or bottom is None:
         return "nothing in the field of view looks like a spinal cord"
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape], indexing="ij")).reshape(3, -1).T
     below = bottom - 1.5 - float(grid.to_ras(corners)[:, 2].min())
@@ -207,28 +237,38 @@ def _why_nothing(head: Head, grid: Grid) -> str:
 
 def _follow(image: NDArray, grid: Grid, planes: Planes, head: Head, allowed: NDArray, course_mm: NDArray | None) -> Seen | None:
     """Sections about the cord in every plane that shows it; None when no plane does."""
+    proposed = trace_centre_lines(head.probability, head.grid) if course_mm is None else [course_mm]
     seen = None
-    line = trace_centre_line(head.probability, head.grid) if course_mm is None else course_mm
-    if line is not None:
+    for line in proposed:
         frame = planes.to_frame(line)
         course = Line(frame[:, 2], frame[:, :2], np.ones(len(frame)), 6.0)
         margin = max(1.5, planes.step_mm / 2)
         between = (planes.height_mm <= frame[:, 2].max() + margin) & (planes.height_mm >= frame[:, 2].min() - margin)
         chosen = np.flatnonzero(allowed & between)
-        if len(chosen) * planes.step_mm >= min(_LEAST_BELOW_MM, 0.5 * len(allowed) * planes.step_mm):
-            seen = look(image, grid, planes, chosen, course.at(planes.height_mm[chosen]), course)
+        if len(chosen) * planes.step_mm < min(_LEAST_BELOW_MM, 0.5 * len(allowed) * planes.step_mm):
+            continue
+        seen = _likelier(seen, look(image, grid, planes, chosen, course.at(planes.height_mm[chosen]), course))
+        if seen.present.mean() >= _CLEAR_SHARE:
+            break
     if course_mm is None and (seen is None or seen.present.mean() < _DOUBTFUL_SHARE):
         found = search(image, grid, planes, allowed, head)
         if found is not None:
             within = (planes.height_mm <= found.height_mm.max()) & (planes.height_mm >= found.height_mm.min())
             chosen = np.flatnonzero(allowed & within)
-            other = look(image, grid, planes, chosen, found.at(planes.height_mm[chosen]), found)
-            seen = other if seen is None or other.present.sum() > seen.present.sum() else seen
+            seen = _likelier(seen, look(image, grid, planes, chosen, found.at(planes.height_mm[chosen]), found))
     if seen is None or not seen.present.any():
         return None
     for direction in (1, -1):
         seen = _extended(image, grid, planes, seen, allowed, direction)
     return seen
+
+
+def _likelier(one: Seen | None, other: Seen) -> Seen:
+    """Of two courses the one along which there is more of a cord, and more surely."""
+    if one is None:
+        return other
+    worth = [float((seen.certainty * seen.present).sum()) for seen in (one, other)]
+    return other if worth[1] > worth[0] else one
 
 
 def _extended(image: NDArray, grid: Grid, planes: Planes, seen: Seen, allowed: NDArray, direction: int) -> Seen:
@@ -266,27 +306,63 @@ def _agreement(one: Seen, other: Seen) -> NDArray[np.float64]:
     return result
 
 
-def _in_runs(present: NDArray, step_mm: float) -> NDArray[np.bool_]:
-    """Without runs too short to be a cord, where there are others."""
-    if not present.any():
-        return present
-    labels = np.empty(present.shape, dtype=np.int32)
-    ndimage.label(present, output=labels)
-    lengths = np.bincount(labels).astype(np.float64) * step_mm
+def _astray(planes: Planes, seen: Seen, kept: NDArray) -> NDArray[np.bool_]:
+    """Planes of runs too short to be a cord by themselves that lie off the others' course or far away."""
+    at = np.flatnonzero(kept)
+    result = np.zeros_like(kept)
+    if at.size == 0:
+        return result
+    labels = np.empty(kept.shape, dtype=np.int32)
+    ndimage.label(kept, output=labels)
+    lengths = np.bincount(labels).astype(np.float64) * planes.step_mm
     lengths[0] = 0
-    enough = lengths >= min(_LEAST_RUN_MM, float(lengths.max()))
-    return np.asarray(present & enough[labels])
+    least = min(_LEAST_RUN_MM, float(lengths.max()))
+    height = planes.height_mm[seen.plane]
+    # a thick slice is a piece of cord by itself; thin ones must lie close to others
+    reach = _LONGEST_GAP_MM if 2 * planes.step_mm > _LEAST_RUN_MM else _LEAST_RUN_MM
+    for n in at[lengths[labels[at]] < least]:
+        others = at[labels[at] != labels[n]]
+        course = Line(height[others], seen.position_mm[others], seen.certainty[others] + 0.05, max(6.0, planes.step_mm))
+        gap = np.abs(height[others] - height[n]).min()
+        off = np.linalg.norm(course.at(height[n : n + 1])[0] - seen.position_mm[n])
+        result[n] = off > _ASTRAY_MM or gap > reach
+    return result
 
 
-def _in_one_stretch(kept: NDArray, confidence: NDArray, step_mm: float) -> NDArray[np.bool_]:
-    """The stretch with the most confidence in all, between gaps too long to lie within one cord."""
+def _medulla(planes: Planes, seen: Seen, kept: NDArray) -> NDArray[np.bool_]:
+    """Planes at the upper end in which what was followed is already as wide as the medulla."""
+    at = np.flatnonzero(kept)
+    result = np.zeros_like(kept)
+    height, area = planes.height_mm[seen.plane[at]], seen.area_mm2[at]
+    for n in range(len(at)):
+        below = area[(height <= height[n] - _MEDULLA_BELOW_MM[0]) & (height >= height[n] - _MEDULLA_BELOW_MM[1])]
+        if below.size * planes.step_mm < _LEAST_LENGTH_MM or area[n] <= _MEDULLA_RATIO * np.median(below):
+            break
+        result[at[n]] = True
+    return result
+
+
+def _in_one_stretch(planes: Planes, seen: Seen, kept: NDArray, confidence: NDArray) -> NDArray[np.bool_]:
+    """The stretch with the most confidence in all, and those that it plainly goes on in beyond a long gap."""
     at = np.flatnonzero(kept)
     if at.size == 0:
         return kept
-    stretch = np.concatenate([[0], np.cumsum(np.diff(at) * step_mm > max(_LONGEST_GAP_MM, 1.5 * step_mm))])
-    best = int(np.argmax(np.bincount(stretch, confidence[at])))
+    height, place = planes.height_mm[seen.plane[at]], seen.position_mm[at]
+    apart = np.abs(np.diff(height)) > max(_LONGEST_GAP_MM, 1.5 * planes.step_mm)
+    stretch = np.concatenate([[0], np.cumsum(apart)])
+    joined = np.arange(stretch.max() + 1)
+    for first in range(stretch.max()):
+        a, b = stretch == first, stretch == first + 1
+        long = all(part.sum() * planes.step_mm >= _LEAST_LENGTH_MM for part in (a, b))
+        sure = all(np.median(confidence[at][part]) >= _PLAIN_CONFIDENCE for part in (a, b))
+        gap = height[a].min() - height[b].max()
+        leap = np.linalg.norm(np.median(place[a][-3:], axis=0) - np.median(place[b][:3], axis=0))
+        if long and sure and gap <= _FARTHEST_GAP_MM and leap <= _PLAIN_SLOPE * gap:
+            joined[joined == joined[first + 1]] = joined[first]
+    group = joined[stretch]
+    best = int(np.argmax(np.bincount(group, confidence[at])))
     result = np.zeros_like(kept)
-    result[at[stretch == best]] = True
+    result[at[group == best]] = True
     return result
 
 
