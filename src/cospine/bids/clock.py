@@ -28,9 +28,9 @@ def moment(value: Any) -> datetime.datetime | None:
 
 
 def clock_s(value: Any) -> float | None:
-    """Seconds since midnight of 12:12:51.665, of DICOM's 121251.665, or of a number of seconds."""
+    """Seconds since midnight of 12:12:51.665 (older dcm2niix: 7:44:2.25), of DICOM's 121251.665, or of a number of seconds."""
     text = "" if isinstance(value, bool) else str(value).strip()
-    if match := re.fullmatch(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", text):
+    if match := re.fullmatch(r"(\d{1,2}):(\d{1,2}):(\d{1,2}(?:\.\d+)?)", text):
         hours, minutes, seconds = (float(part) for part in match.groups())
     elif re.fullmatch(r"\d+(\.\d+)?", text):
         number = float(text)
