@@ -1,5 +1,6 @@
 """A small digital participant, start to end: what is found against what is true."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -309,3 +310,28 @@ def test_a_given_cord_mask_is_used(raw: Path, tmp_path: Path) -> None:
     used = nib.load(found(out, "label-SC_mask.nii.gz")).get_fdata() > 0
     np.testing.assert_array_equal(used, mask.get_fdata() > 0)
     assert not found(out, "desc-headmotion_timeseries.tsv").exists()
+
+
+def test_quality_of_the_run_as_numbers(raw: Path, done: Path) -> None:
+    """Against what the run wrote, and against the page: one source."""
+    record = json.loads((done / "logs" / f"{PREFIX}_quality.json").read_text())
+    measures = {name: one["Value"] for name, one in record["Measures"].items()}
+    confounds = pd.read_csv(found(done, "desc-confounds_timeseries.tsv"), sep="\t", na_values="n/a")
+    assert measures["volumes"] == VOLUMES
+    assert measures["fd_mean_mm"] == pytest.approx(confounds["framewise_displacement"].mean(), rel=1e-6)
+    assert measures["fd_max_mm"] == pytest.approx(confounds["framewise_displacement"].max(), rel=1e-6)
+    assert measures["std_dvars_mean"] == pytest.approx(confounds["std_dvars"].mean(), rel=1e-6)
+    for region, name in (("brain", "desc-brain_mask"), ("cord", "label-SC_mask")):
+        mask = nib.load(found(done, f"{name}.nii.gz")).get_fdata() > 0
+        after = nib.load(found(done, "desc-preproc_stat-tsnr_boldmap.nii.gz")).get_fdata()[mask]
+        assert measures[f"tsnr_{region}_after"] == pytest.approx(np.median(after[after > 0]), rel=1e-5)
+        affine = nib.load(found(done, f"{name}.nii.gz")).affine
+        volume = mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000
+        assert measures[f"{region}_volume_ml"] == pytest.approx(volume, rel=1e-6)
+    page = (done / "sub-01.html").read_text()
+    for name, digits in (("fd_mean_mm", 2), ("cord_shift_rms_mm", 2), ("cord_displacement_mean_mm", 1), ("tsnr_brain_after", 1)):
+        assert f"{measures[name]:.{digits}f}" in page
+    assert all(one["Text"] in html.unescape(page) for one in record["Verdicts"])
+    assert len(record["Verdicts"]) > 5
+    (anatomy,) = record["Anatomy"].values()
+    assert 0.9 < anatomy["brain_template_dice"]["Value"] <= 1

@@ -93,12 +93,18 @@ class AnatomyReport:
         """Headline numbers."""
         one, numbers = self.anatomy, []
         if one.to_mni is not None:
-            numbers.append(Number("Brain with the template's, Dice", f"{self._brain_dice:.3f}", region="brain"))
+            dice = self._brain_dice
+            exact = {"brain_template_dice": dice}
+            numbers.append(Number("Brain with the template's, Dice", f"{dice:.3f}", region="brain", exact=exact))
         if one.cord.found:
             held = one.cord.confidence > 0
-            numbers.append(Number("Cord mask, median confidence", f"{np.median(one.cord.confidence[held]):.2f}", region="cord"))
+            sure = float(np.median(one.cord.confidence[held]))
+            exact = {"cord_anatomy_confidence_median": sure}
+            numbers.append(Number("Cord mask, median confidence", f"{sure:.2f}", region="cord", exact=exact))
         if one.to_pam50 is not None:
-            numbers.append(Number("Cord with the template's, Dice", f"{np.nanmedian(one.to_pam50.dice_z):.2f}", region="cord"))
+            dice = float(np.nanmedian(one.to_pam50.dice_z))
+            exact = {"cord_template_dice": dice}
+            numbers.append(Number("Cord with the template's, Dice", f"{dice:.2f}", region="cord", exact=exact))
         return tuple(numbers)
 
     def figures(self) -> list[Figure]:
@@ -199,6 +205,10 @@ class PlacementReport:
                 float(np.rad2deg(np.arccos(np.clip((np.trace(alignment.rigid[:3, :3]) - 1) / 2, -1, 1)))),
             )
         return say.alignment_numbers(contour, self._cord_mm, self.placement.anatomy.suffix, moved)
+
+    def further(self) -> dict[str, float]:
+        """Measures that no headline number shows."""
+        return {"anatomy_jacobian_min": self.placement.alignment.fit.smallest_jacobian}
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What the run was aligned to and how that went, in numbers."""

@@ -17,7 +17,7 @@ from cospine.pipeline.given import check_given
 from cospine.pipeline.physio_stage import PhysioSources
 from cospine.pipeline.process import RunResult, process_run, write_source
 from cospine.pipeline.progress import Event, Listener, silent
-from cospine.pipeline.reporting import RunSection, participant_page, run_section
+from cospine.pipeline.reporting import RunSection, participant_page, quality_record, run_section
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.signal.compcor import SLICE_COMPONENTS
@@ -265,7 +265,9 @@ def _one_run(
         "Parameters": settings.parameters(),
         "Steps": [step.record(derivatives.root, derivatives.raw or derivatives.root) for step in result.steps],
     }
+    quality = quality_record(section.page, person.anatomies.made, settings)
     _remove_stale(derivatives, run, result)
+    derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_quality.json", quality)
     derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_steps.json", record)
     listen(Event(person.participant.label, run.label, "", done + part))
     return section

@@ -119,6 +119,17 @@ class FieldReport:
         """Headline numbers; none without a correction."""
         return field_numbers(**{key: self._summary.get(key) for key in ("cord_mm", "brain_mm", "similarity")})
 
+    def further(self) -> dict[str, float]:
+        """Measures that no headline number shows."""
+        said = self._summary
+        measures = {"distortion_corrected": float(self.found is not None)}
+        if said.get("agreement") is not None:
+            measures["field_agreement_slope"], measures["field_agreement_rms_hz"] = said["agreement"]
+        for name, key in (("jacobian_min", "jacobian_min"), ("cord_cutoff_z_mm", "cutoff_z_mm")):
+            if said.get(key) is not None:
+                measures[name] = said[key]
+        return measures
+
     def figures(self) -> list[Figure]:
         """Distortion before and after, the field, its profile along the cord, the pair, and its agreement with another field."""
         result, found = self.result, self.found

@@ -125,6 +125,18 @@ class NoiseReport:
             numbers += model_numbers(self.noise.tests, self.result.regions)
         return tuple(numbers)
 
+    def further(self) -> dict[str, float]:
+        """Measures that no headline number shows."""
+        noise, measures = self.noise, dict[str, float]()
+        if noise.tests is not None:
+            measures["residual_df_min"] = float(noise.tests.residual_df.min())
+        if noise.task is not None:
+            of = noise.task.common.total.summary()
+            measures["task_noise_r2_median"], measures["task_noise_vif_median"] = of["r2_median"], of["vif_median"]
+        if noise.shared is not None:
+            measures["simultaneous_r"], measures["neighbouring_r"] = noise.shared.r_simultaneous, noise.shared.r_neighbouring
+        return measures
+
     def figures(self) -> list[Figure]:
         """Recordings, peaks, phases, and what the model took where."""
         result, model = self.result, self.noise.model

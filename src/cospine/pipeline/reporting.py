@@ -19,8 +19,9 @@ from cospine.pipeline.process import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.quality import carpet, maps, metrics, mosaic, traces
 from cospine.quality.figure import Figure
+from cospine.quality.measures import measures_record
 from cospine.quality.methods import MethodsText, motion_methods
-from cospine.quality.report import Failure, Number, ParticipantReport, RunReport, Verdict, participant_html
+from cospine.quality.report import Failure, Number, ParticipantReport, RunReport, Verdict, exact_of, participant_html
 from cospine.quality.verdicts import run_numbers, run_verdicts
 
 
@@ -85,6 +86,7 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
         figures=_figures(result, field, placed, noise, breathing),
         notes=(*notes, *(note for part in parts for note in part.notes())),
         outputs=_outputs(result),
+        further={**_further(result), **field.further(), **{name: v for part in parts for name, v in part.further().items()}},
     )
     text = motion_methods(
         __version__,
@@ -194,7 +196,9 @@ def _summary(result: RunResult, field: FieldReport) -> tuple[tuple[Verdict, ...]
     }
     numbers = list(run_numbers(**what))
     if motion.cord is not None:
-        numbers.append(Number("Cord shift known to, median SD", f"{np.median(motion.cord.sd_mm):.2f}", "mm", region="cord"))
+        sd_mm = float(np.median(motion.cord.sd_mm))
+        exact = {"cord_shift_sd_median_mm": sd_mm}
+        numbers.append(Number("Cord shift known to, median SD", f"{sd_mm:.2f}", "mm", region="cord", exact=exact))
         if motion.head is not None:
             numbers.append(
                 Number(
@@ -202,17 +206,64 @@ def _summary(result: RunResult, field: FieldReport) -> tuple[tuple[Verdict, ...]
                     f"{motion.through_plane_mm:.2f}",
                     "mm",
                     region="cord",
+                    exact={"cord_through_plane_rms_mm": motion.through_plane_mm},
                 )
             )
     if result.distortion is not None:
         pose = result.distortion.aligned.pose
         if result.distortion.aligned.information > 0:
             turned = float(np.rad2deg(np.abs(pose[3:]).max()))
-            text = f"{np.linalg.norm(pose[:3]):.1f} mm, {turned:.1f}°"
-            numbers.insert(0, Number("Head between field map and run", text, region="brain"))
+            exact = {"fieldmap_to_run_mm": float(np.linalg.norm(pose[:3])), "fieldmap_to_run_deg": turned}
+            text = f"{exact['fieldmap_to_run_mm']:.1f} mm, {turned:.1f}°"
+            numbers.insert(0, Number("Head between field map and run", text, region="brain", exact=exact))
         numbers = [*field.numbers(), *numbers]
     mask = (run_mask_verdict(result),) if result.segmentation.found else ()
     return (*field.verdicts(), *run_verdicts(**what, interpolation_gain=result.blur_gain), *mask), tuple(numbers)
+
+
+def _further(result: RunResult) -> dict[str, float]:
+    """Measures of motion, masks and tSNR that no headline number shows."""
+    millilitres = abs(float(np.linalg.det(result.grid.affine[:3, :3]))) / 1000
+    measures = {
+        "volumes": float(result.series.shape[3]),
+        "dummy_volumes": float(result.dummies),
+        "std_dvars_mean": float(np.nanmean(result.dvars[1])),
+    }
+    if result.displacement is not None:
+        measures["fd_max_mm"] = float(np.nanmax(result.displacement))
+    for one in metrics.tsnr_by_region(result.tsnr, result.regions):
+        measures |= {f"tsnr_{one.name}_after_p05": one.p05, f"tsnr_{one.name}_after_p95": one.p95}
+    for name, mask in result.regions.items():
+        measures[f"{name}_volume_ml"] = np.count_nonzero(mask) * millilitres
+        measures[f"interpolation_gain_{name}"] = result.blur_gain[name]
+    if result.cord.any():
+        others = tuple(axis for axis in range(3) if axis != result.segmentation.slice_axis)
+        held = result.cord.any(axis=others)
+        measures["cord_slices"] = float(np.count_nonzero(held))
+        measures["cord_confidence_median"] = float(np.median(result.segmentation.confidence[held]))
+    return measures
+
+
+def quality_record(page: RunReport, anatomies: Sequence[Anatomy], settings: Settings) -> dict[str, Any]:
+    """What a machine reads of a run's page: measures, verdicts and findings, and the measures of the anatomical images.
+
+    Parameters
+    ----------
+    page : RunReport
+        From :func:`run_section`: the numbers are the page's own, unrounded.
+    anatomies : sequence of Anatomy
+        Of the person.
+    settings : Settings
+        Parameters.
+    """
+    numbers = {one.source.name.partition(".")[0]: AnatomyReport(one, settings.cord_seg).numbers() for one in anatomies}
+    return {
+        "CoSpine": __version__,
+        "Measures": measures_record(page.measures),
+        "Verdicts": [{"Level": one.level, "Text": one.text} for one in page.verdicts],
+        "Findings": [{"Severity": one.severity, "Code": one.code, "Message": one.message} for one in page.findings],
+        "Anatomy": {image: measures_record(exact_of(shown)) for image, shown in numbers.items()},
+    }
 
 
 def _figures(

@@ -244,11 +244,16 @@ def alignment_numbers(
     """Headline numbers of the alignment, from what :func:`alignment_verdicts` takes and how far (mm, degrees) the head moved."""
     numbers = []
     if moved is not None:
-        numbers.append(Number(f"Head between {suffix} and run", f"{moved[0]:.1f} mm, {moved[1]:.1f}°", region="brain"))
+        exact = {"anatomy_to_run_mm": moved[0], "anatomy_to_run_deg": moved[1]}
+        text = f"{moved[0]:.1f} mm, {moved[1]:.1f}°"
+        numbers.append(Number(f"Head between {suffix} and run", text, region="brain", exact=exact))
     if contour_mm is not None:
-        numbers.append(Number(f"Brain's edge to {suffix}, median", f"{contour_mm[1]:.1f}", "mm", f"{contour_mm[0]:.1f}", "brain"))
+        exact = {"brain_edge_before_mm": contour_mm[0], "brain_edge_after_mm": contour_mm[1]}
+        label = f"Brain's edge to {suffix}, median"
+        numbers.append(Number(label, f"{contour_mm[1]:.1f}", "mm", f"{contour_mm[0]:.1f}", "brain", exact))
     if cord_mm is not None:
-        numbers.append(Number(f"Cord to {suffix}'s, median", f"{cord_mm[1]:.2f}", "mm", f"{cord_mm[0]:.2f}", "cord"))
+        exact = {"cord_to_anatomy_before_mm": cord_mm[0], "cord_to_anatomy_after_mm": cord_mm[1]}
+        numbers.append(Number(f"Cord to {suffix}'s, median", f"{cord_mm[1]:.2f}", "mm", f"{cord_mm[0]:.2f}", "cord", exact))
     return tuple(numbers)
 
 

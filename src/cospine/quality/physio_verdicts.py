@@ -144,8 +144,14 @@ def physio_numbers(channels: Mapping[str, Channel], duration_s: float) -> tuple[
     for kind, covered in channels.items():
         found = channel_figures(covered.recording, covered.peaks, duration_s)
         if np.isfinite(found.rate_per_min):
-            label, digits = ("Heart rate", 0) if kind == "cardiac" else ("Breathing", 1)
-            numbers.append(Number(f"{label}, median", f"{found.rate_per_min:.{digits}f}", "/min"))
+            label, digits, name = ("Heart rate", 0, "heart") if kind == "cardiac" else ("Breathing", 1, "breathing")
+            exact = {
+                f"{name}_rate_median_per_min": found.rate_per_min,
+                f"{name}_coverage_percent": 100 * covered.coverage,
+                f"{name}_mended_percent": 100 * found.mended,
+                f"{name}_unusable_percent": 100 * found.unusable,
+            }
+            numbers.append(Number(f"{label}, median", f"{found.rate_per_min:.{digits}f}", "/min", exact=exact))
     return tuple(numbers)
 
 
@@ -180,7 +186,8 @@ def model_numbers(tests: PartialTests, regions: Mapping[str, NDArray[np.bool_]])
         region = "cord" if name == "cord" else "brain" if name == "brain" else ""
         if np.isfinite(share):
             text = f"{100 * share:.1f}".replace("-", "−")
-            numbers.append(Number(f"Noise model, {name}, adjusted R²", text, "%", region=region))
+            exact = {f"noise_r2adj_{region}_percent": 100 * share} if region else {}
+            numbers.append(Number(f"Noise model, {name}, adjusted R²", text, "%", region=region, exact=exact))
     return tuple(numbers)
 
 

@@ -1,7 +1,7 @@
 """The report of one participant: one HTML file that needs nothing else, to read, to print and to send."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import quote
 
@@ -35,13 +35,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Number:
-    """One headline number of a run: shown as ``before → value unit`` when `before` is given."""
+    """One headline number of a run: shown as ``before → value unit`` when `before` is given.
+
+    `exact` holds what is shown unrounded, under names of `cospine.quality.measures`.
+    """
 
     label: str
     value: str
     unit: str = ""
     before: str = ""
     region: Literal["", "brain", "cord"] = ""
+    exact: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class RunReport:
         Warnings raised while it was processed.
     outputs : tuple of (file, description)
         What was written, paths relative to the derivatives.
+    further : mapping of name to float
+        Measures that no headline number shows, under names of `cospine.quality.measures`.
     """
 
     prefix: str
@@ -99,6 +105,17 @@ class RunReport:
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
+    further: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """All measures: those of the headline numbers, and the further ones."""
+        return exact_of(self.numbers) | dict(self.further)
+
+
+def exact_of(numbers: Sequence[Number]) -> dict[str, float]:
+    """What headline numbers show, unrounded, by name."""
+    return {name: value for number in numbers for name, value in number.exact.items()}
 
 
 @dataclass(frozen=True)

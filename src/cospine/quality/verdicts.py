@@ -76,16 +76,23 @@ def run_numbers(
     numbers = []
     if fd_mm is not None:
         moved = np.asarray(fd_mm)[np.isfinite(fd_mm)]
-        numbers.append(Number("Head, mean FD", f"{moved.mean() if moved.size else 0.0:.2f}", "mm", region="brain"))
+        mean_mm = float(moved.mean()) if moved.size else 0.0
+        numbers.append(Number("Head, mean FD", f"{mean_mm:.2f}", "mm", region="brain", exact={"fd_mean_mm": mean_mm}))
         flagged = int((moved > threshold_mm).sum())
-        numbers.append(Number(f"Volumes above {threshold_mm:g} mm", f"{flagged}", f"of {len(fd_mm)}", region="brain"))
+        exact = {"fd_above_threshold_volumes": float(flagged)}
+        numbers.append(
+            Number(f"Volumes above {threshold_mm:g} mm", f"{flagged}", f"of {len(fd_mm)}", region="brain", exact=exact)
+        )
     if cord_shift_mm is not None:
-        numbers.append(Number("Cord, RMS shift in plane", f"{_cord_rms(np.asarray(cord_shift_mm)):.2f}", "mm",
-                              region="cord"))  # fmt: skip
+        rms = _cord_rms(np.asarray(cord_shift_mm))
+        numbers.append(Number("Cord, RMS shift in plane", f"{rms:.2f}", "mm", region="cord", exact={"cord_shift_rms_mm": rms}))
     for old, new in zip(tsnr_before, tsnr_after, strict=True):
         region = "cord" if "cord" in old.name.lower() else "brain" if "brain" in old.name.lower() else ""
         if old.voxels and new.voxels:
-            numbers.append(Number(f"tSNR {old.name}, median", f"{new.median:.1f}", before=f"{old.median:.1f}", region=region))
+            exact = {f"tsnr_{region}_before": old.median, f"tsnr_{region}_after": new.median} if region else {}
+            numbers.append(
+                Number(f"tSNR {old.name}, median", f"{new.median:.1f}", before=f"{old.median:.1f}", region=region, exact=exact)
+            )
     return tuple(numbers)
 
 
@@ -167,13 +174,17 @@ def field_numbers(
     """
     numbers = []
     if brain_mm is not None:
-        numbers.append(Number("Brain, displacement corrected, mean", f"{brain_mm:.1f}", "mm", region="brain"))
+        exact = {"brain_displacement_mean_mm": brain_mm}
+        numbers.append(Number("Brain, displacement corrected, mean", f"{brain_mm:.1f}", "mm", region="brain", exact=exact))
     if cord_mm is not None and cord_after_mm is not None:
-        numbers.append(Number("Cord, displacement, mean", f"{cord_after_mm:.1f}", "mm", before=f"{cord_mm:.1f}", region="cord"))
+        exact = {"cord_displacement_mean_mm": cord_mm, "cord_displacement_left_mm": cord_after_mm}
+        numbers.append(Number("Cord, displacement, mean", f"{cord_after_mm:.1f}", "mm", f"{cord_mm:.1f}", "cord", exact=exact))
     elif cord_mm is not None:
-        numbers.append(Number("Cord, displacement corrected, mean", f"{cord_mm:.1f}", "mm", region="cord"))
+        exact = {"cord_displacement_mean_mm": cord_mm}
+        numbers.append(Number("Cord, displacement corrected, mean", f"{cord_mm:.1f}", "mm", region="cord", exact=exact))
     if similarity is not None:
-        numbers.append(Number("Likeness of the pair, NCC", f"{similarity[1]:.2f}", before=f"{similarity[0]:.2f}"))
+        exact = {"pair_ncc_before": similarity[0], "pair_ncc_after": similarity[1]}
+        numbers.append(Number("Likeness of the pair, NCC", f"{similarity[1]:.2f}", before=f"{similarity[0]:.2f}", exact=exact))
     return tuple(numbers)
 
 
