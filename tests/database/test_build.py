@@ -99,10 +99,12 @@ def test_headers_where_images_are_here(tmp_path: Path) -> None:
 
     raw = catalogue_data.raw_dataset(tmp_path / "raw", 1)
     image = raw / "sub-01/func/sub-01_task-pain_bold.nii.gz"
-    write_nifti(image, np.zeros((4, 5, 6, 12), np.int16), np.diag([1.5, 1.5, 4, 1]), tr_s=2.68)
+    write_nifti(image, np.zeros((4, 5, 6, 12), np.int16), np.diag([1.5, 1.5, 4, 1]), tr_s=2.5)
     built(tmp_path, raw)
     sql = "SELECT state, size_i, size_j, size_k, volumes, voxel_k_mm, size_bytes FROM acquisitions WHERE suffix = 'bold'"
     assert ask(tmp_path, sql) == [("here", 4, 5, 6, 12, 4.0, image.stat().st_size)]
+    sql = "SELECT header_repetition_time_s, repetition_time_s FROM acquisitions WHERE suffix = 'bold'"
+    assert ask(tmp_path, sql) == [(pytest.approx(2.5), 2.68)]  # they may disagree: both are told
     assert ask(tmp_path, "SELECT volumes, duration_s FROM runs") == [(12, pytest.approx(32.16))]
 
 
@@ -261,3 +263,20 @@ def test_no_table_and_no_sidecar_stops_it(tmp_path: Path, cells: list[list[str]]
     assert errors == [] or "derivatives" in errors[0].what
     build(sources, tmp_path / "catalogue")
     assert ask(tmp_path, "SELECT count(*) FROM runs") == [(1,)]
+
+
+@pytest.mark.shared
+def test_published_datasets(shared: Path, tmp_path: Path) -> None:
+    """22 and 10 people of ds005884 and ds005883, whose images stand in manifest.tsv."""
+    result = built(tmp_path, shared / "data" / "ds005884-meta", shared / "data" / "ds005883-meta-part")
+    assert result.problems == ()
+    assert ask(tmp_path, "SELECT dataset, participants FROM datasets ORDER BY 1") == [("ds005883", 10), ("ds005884", 22)]
+    assert ask(tmp_path, "SELECT dataset, count(*), sum(events) FROM runs GROUP BY ALL ORDER BY 1") == [
+        ("ds005883", 10, 300), ("ds005884", 44, 44 * 12),
+    ]  # fmt: skip
+    sql = """SELECT DISTINCT repetition_time_s, echo_time_s, total_readout_time_s, slice_times, slice_times_distinct
+             FROM acquisitions WHERE suffix = 'bold'"""
+    assert ask(tmp_path, sql) == [(2.68, 0.027, 0.0406401, 70, 35)]
+    sql = "SELECT count(*) FROM acquisitions WHERE state = 'listed' AND size_bytes > 0 AND acquisition_clock_s > 0"
+    assert ask(tmp_path, sql) == [(result.rows["acquisitions"],)]
+    assert ask(tmp_path, "SELECT count(heat_temperature_degc), count(age_years) FROM participants") == [(10, 32)]

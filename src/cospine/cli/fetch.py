@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if not plan.missing:
         return 0
     if not args.yes and not _agreed():
-        return 2
+        print("nothing was fetched")
+        return 1
     progress = _Progress(plan.size_bytes, plan.begun_bytes)
     results = fetch_all(plan, jobs=args.jobs, progress=progress)
     progress.end()

@@ -25,6 +25,7 @@ def connect() -> "duckdb.DuckDBPyConnection":
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
+        "temp_directory": "",  # what does not fit the memory is an error, not a file in the current folder
     }
     return duckdb.connect(":memory:", config=options)
 

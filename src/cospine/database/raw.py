@@ -312,7 +312,9 @@ class _Reader:
             return {"volumes": None}
         size = {f"size_{axis}": int(n) for axis, n in zip("ijk", header.shape[:3], strict=False)}
         voxel = {f"voxel_{axis}_mm": number(float(mm)) for axis, mm in zip("ijk", header.zooms_mm[:3], strict=False)}
-        return {**size, **voxel, "volumes": int(header.shape[3]) if len(header.shape) > 3 else 1}
+        volumes = int(header.shape[3]) if len(header.shape) > 3 else 1
+        tr_s = None if header.tr_s is None else number(float(header.tr_s))
+        return {**size, **voxel, "volumes": volumes, "header_repetition_time_s": tr_s}
 
     def _say(self, file: str, error: OSError | ValueError) -> None:
         if isinstance(error, FileNotFoundError):

@@ -126,6 +126,7 @@ ACQUISITIONS = Table(
         ("voxel_j_mm", "DOUBLE", "voxel size along the second axis"),
         ("voxel_k_mm", "DOUBLE", "voxel size along the third axis"),
         ("repetition_time_s", "DOUBLE", "RepetitionTime"),
+        ("header_repetition_time_s", "DOUBLE", "time between volumes as the header claims it; never used for processing"),
         ("echo_time_s", "DOUBLE", "EchoTime"),
         ("echo_time1_s", "DOUBLE", "EchoTime1 of a phase difference"),
         ("echo_time2_s", "DOUBLE", "EchoTime2 of a phase difference"),
