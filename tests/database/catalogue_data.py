@@ -58,7 +58,7 @@ def derivatives(root: Path, raw: Path, people: int = 2, *, link: bool = True) ->
             "CoSpine": "0.1.0",
             "Measures": measures_record(found),
             "Verdicts": [{"Level": "good", "Text": "The head was calm."}, {"Level": "look", "Text": "Look."}],
-            "Findings": [],
+            "Findings": [{"Severity": "warning", "Code": "truncated-image", "Message": "ends early"}],
             "Anatomy": {f"sub-{n:02d}_T1w": measures_record({"cord_anatomy_confidence_median": 0.9})},
         }
         write_json(root / f"logs/{prefix}_quality.json", quality)

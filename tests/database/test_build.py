@@ -78,6 +78,8 @@ def test_results_and_verdicts(catalogue: Catalogue) -> None:
     ]
     sql = "SELECT line, level, text FROM verdicts WHERE participant = 'sub-01'"
     assert catalogue.answer(sql).rows == [(1, "good", "The head was calm."), (2, "look", "Look.")]
+    sql = "SELECT severity, code, message FROM findings WHERE participant = 'sub-02'"
+    assert catalogue.answer(sql).rows == [("warning", "truncated-image", "ends early")]
 
 
 def test_demographics_and_quality_join(catalogue: Catalogue) -> None:
@@ -148,7 +150,9 @@ def test_what_cannot_be_read_is_said_and_the_rest_stands(tmp_path: Path) -> None
         stream.write("../../etc/passwd\t5\tn/a\nsub-01/anat/sub-01_T2w.nii.gz\tlarge\tn/a\n")
     (out / "logs/sub-01_task-pain_quality.json").unlink()
     quality = out / "logs/sub-02_task-pain_quality.json"
-    catalogue_data.change_json(quality, Verdicts=[3], Measures={"fd_mean_mm": {"Value": "low"}, "DROP TABLE x": {"Value": 1}})
+    catalogue_data.change_json(
+        quality, Verdicts=[3], Findings="x", Measures={"fd_mean_mm": {"Value": "low"}, "DROP TABLE x": {"Value": 1}}
+    )
     result = built(tmp_path, raw, out)
     told = {(file, problem.split(":")[0]) for _, file, problem in result.problems}
     assert told == {
@@ -256,7 +260,7 @@ def test_no_table_and_no_sidecar_stops_it(tmp_path: Path, cells: list[list[str]]
     for file in ("sub-01/func/sub-01_task-pain_bold.json", "dataset_description.json", "participants.json"):
         (raw / file).write_text(json.dumps(dict.fromkeys((*keys, "Name", "DatasetDOI", "age", "DatasetType"), value)))
     out = catalogue_data.derivatives(tmp_path / "out", raw, 1)
-    for key in ("Measures", "Verdicts", "Anatomy", "CoSpine"):
+    for key in ("Measures", "Verdicts", "Findings", "Anatomy", "CoSpine"):
         catalogue_data.change_json(out / "logs/sub-01_task-pain_quality.json", **{key: value})
     (out / "logs/sub-01_task-pain_steps.json").write_text(json.dumps({"Steps": value}))
     sources, errors = find_sources([raw, out])

@@ -11,6 +11,10 @@ from cospine.bids.tables import number, read_json
 from cospine.database.schema import Column
 
 _STEPS, _QUALITY = "_steps.json", "_quality.json"
+# columns of tables, and keys of the JSON they are from
+_ABOUT = {"region": "Region", "meaning": "Description"}
+_VERDICT = {"level": "Level", "text": "Text"}
+_FINDING = {"severity": "Severity", "code": "Code", "message": "Message"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def processed_rows(root: Path, derivative: str, dataset: str | None, path: str) 
         Its folder as the catalogue names it.
     """
     problems: list[tuple[str, str]] = []
-    rows = {name: list[dict[str, Any]]() for name in ("derivatives", "measures", "quality", "verdicts", "results")}
+    rows = {name: list[dict[str, Any]]() for name in ("derivatives", "measures", "quality", "verdicts", "findings", "results")}
     meanings: dict[str, str] = {}
     images: set[str] = set()
     prefixes = _prefixes(root)
@@ -82,7 +86,8 @@ def processed_rows(root: Path, derivative: str, dataset: str | None, path: str) 
         meanings |= {one["measure"]: one["meaning"] or "" for one in wide if one["measure"] not in meanings}
         about = {"run": run, "cospine_version": quality["CoSpine"] if isinstance(quality.get("CoSpine"), str) else None}
         rows["quality"].append({**{one["measure"]: one["value"] for one in wide}, **same, **about})
-        rows["verdicts"] += _verdicts(quality.get("Verdicts"), same, prefix, problems)
+        rows["verdicts"] += _lines(quality.get("Verdicts"), "verdict", _VERDICT, same, prefix, problems)
+        rows["findings"] += _lines(quality.get("Findings"), "finding", _FINDING, same, prefix, problems)
     rows["derivatives"].append(
         {"derivative": derivative, "dataset": dataset, "path": path, "cospine_version": _version(root), "runs": len(prefixes)}
     )
@@ -142,16 +147,16 @@ def _measures(found: Any, prefix: str, problems: list[tuple[str, str]]) -> list[
     return rows
 
 
-_ABOUT = {"region": "Region", "meaning": "Description"}
-
-
-def _verdicts(found: Any, same: Mapping[str, Any], prefix: str, problems: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def _lines(
+    found: Any, what: str, columns: Mapping[str, str], same: Mapping[str, Any], prefix: str, problems: list[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Rows of a list of objects that hold texts: verdicts, findings."""
     rows = []
     for line, one in enumerate(found if isinstance(found, list) else (), start=1):
-        if not isinstance(one, dict) or not isinstance(one.get("Level"), str) or not isinstance(one.get("Text"), str):
-            problems.append((f"logs/{prefix}{_QUALITY}", f"verdict {line} cannot be read"))
+        if not isinstance(one, dict) or not all(isinstance(one.get(key), str) for key in columns.values()):
+            problems.append((f"logs/{prefix}{_QUALITY}", f"{what} {line} cannot be read"))
             continue
-        rows.append({**same, "line": line, "level": one["Level"], "text": one["Text"]})
+        rows.append({**same, "line": line, **{column: one[key] for column, key in columns.items()}})
     return rows
 
 

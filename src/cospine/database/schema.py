@@ -242,6 +242,18 @@ VERDICTS = Table(
         ("text", "VARCHAR", "in words"),
     ),
 )
+FINDINGS = Table(
+    "findings",
+    "something that was wrong with a run's input when it was processed",
+    _columns(
+        _DERIVATIVE,
+        *_RUN,
+        ("line", "BIGINT", "its place, from 1"),
+        ("severity", "VARCHAR", "error, warning or info"),
+        ("code", "VARCHAR", "of the closed table in the contract"),
+        ("message", "VARCHAR", "in words"),
+    ),
+)
 RESULTS = Table(
     "results",
     "a file that a step of the pipeline wrote for a run",
@@ -268,5 +280,6 @@ PROBLEMS = Table(
     ),
 )
 TABLES = (
-    DATASETS, PARTICIPANTS, ACQUISITIONS, RUNS, EVENTS, RECORDINGS, DERIVATIVES, MEASURES, QUALITY, VERDICTS, RESULTS, PROBLEMS,
+    DATASETS, PARTICIPANTS, ACQUISITIONS, RUNS, EVENTS, RECORDINGS, DERIVATIVES, MEASURES, QUALITY, VERDICTS, FINDINGS,
+    RESULTS, PROBLEMS,
 )  # fmt: skip
