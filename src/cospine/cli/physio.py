@@ -62,7 +62,11 @@ def run(args: argparse.Namespace) -> int:
             first_volume_s = _first_volume(args.first_volume)
         except CoSpineError as error:
             errors.append(error)
-    found = _read(args.files, args.rate, errors)
+    from cospine.physio.io import read_files
+
+    read, unread = read_files(args.files, args.rate)
+    errors += unread
+    found = [(path, one) for path, one in read if one.kind in _KINDS]
     channels = _named(found, errors)
     if not errors:
         try:
@@ -129,26 +133,6 @@ def _dicom_times(path: Path, where: str) -> list[str]:
         return [str(dataset.get(key) or "") for key in ("AcquisitionTime", "AcquisitionDateTime")]
     except Exception as error:  # pydicom raises nearly anything on damaged files
         raise CoSpineError(f"cannot be read as DICOM ({error})", where, "Give a DICOM file of the first volume") from error
-
-
-def _read(files: Sequence[Path], rate_hz: float | None, errors: list[CoSpineError]) -> list[tuple[Path, "Recording"]]:
-    """Recordings of pulse and breathing of all files, each once, with the file they are from."""
-    from cospine.physio.io import read_recordings, related
-
-    wanted: dict[Path, Path] = {}
-    for path in files:
-        # An _Info log stands for all logs of its run, and is read along with each of them.
-        logs = [one for one in related(path) if one != path] if path.name.lower().endswith("_info.log") else []
-        wanted.update({one.absolute(): one for one in logs or [path]})
-    found = []
-    for path in wanted.values():
-        try:
-            recordings = read_recordings(path, rate_hz)
-        except CoSpineError as error:
-            errors.append(error)
-            continue
-        found += [(path, one) for one in recordings if one.kind in _KINDS]
-    return found
 
 
 def _named(found: Sequence[tuple[Path, "Recording"]], errors: list[CoSpineError]) -> list[_Channel]:

@@ -2,7 +2,7 @@
 
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,29 @@ def _parse(path: Path, data: bytes, rate_hz: float | None) -> tuple[Recording, .
     if name.lower().endswith(_PMU_ENDINGS) or (b"5002 LOGVERSION" in head or b"LogStartMDHTime" in data[-2000:]):
         return siemens.parse_pmu(data, name, rate_hz)
     return tables.parse_table(data, _sidecar(path), name, rate_hz)
+
+
+def read_files(files: Iterable[Path], rate_hz: float | None = None) -> tuple[list[tuple[Path, Recording]], list[CoSpineError]]:
+    """Recordings of many files, each once: an `_Info` log stands for all logs of its run, and is read along with each of them.
+
+    Returns
+    -------
+    found : list of (Path, Recording)
+        Every channel with the file that it is from.
+    errors : list of CoSpineError
+        Files that cannot be read.
+    """
+    wanted: dict[Path, Path] = {}
+    for path in files:
+        logs = [one for one in related(path) if one != path] if path.name.lower().endswith("_info.log") else []
+        wanted.update({one.absolute(): one for one in logs or [path]})
+    found, errors = [], []
+    for path in wanted.values():
+        try:
+            found += [(path, one) for one in read_recordings(path, rate_hz)]
+        except CoSpineError as error:
+            errors.append(error)
+    return found, errors
 
 
 def related(path: Path) -> tuple[Path, ...]:
