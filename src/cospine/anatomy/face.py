@@ -19,7 +19,7 @@ from cospine.space.templates import brain_template
 # The front of what stays: y (mm, MNI) at heights z, from the brow down to the throat; above and below there is no face.
 _LINE_Z = np.array([-170.0, -145.0, -100.0, -25.0, 0.0, 22.0])
 _LINE_Y = np.array([62.0, 50.0, 30.0, 30.0, 52.0, 78.0])
-_BRAIN_MARGIN_MM = 6.0
+_BRAIN_MARGIN_MM = 8.0
 _CORD_MARGIN_MM = 35.0
 _LEAST_SIMILARITY = 0.3
 _LEAST_BRAIN_ML = 500.0

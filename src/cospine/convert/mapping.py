@@ -28,7 +28,7 @@ _TOP_KEYS = {"name", "dataset", "series", "events"}
 _UNITS = {"s": 1.0, "ms": 1e-3}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SeriesRule:
     """What series that fit are called, or that they are left aside.
 
@@ -63,7 +63,7 @@ class SeriesRule:
     tasks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowRule:
     """Which rows of a log are events. Each value is a column's name, a number, or (`trial_type`) a text or `{column}`."""
 
@@ -74,7 +74,7 @@ class RowRule:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EventsRule:
     """How the logs of a task are read.
 
@@ -109,7 +109,7 @@ class EventsRule:
     describe: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SeriesMapping:
     """A whole mapping."""
 

@@ -38,7 +38,7 @@ class Pattern:
         negated = text != self.text
         if len(text) > 2 and text.startswith("/") and text.endswith("/"):
             return negated, [re.compile(text[1:-1], re.IGNORECASE)]
-        return negated, [re.compile(fnmatch.translate(one.strip()), re.IGNORECASE) for one in text.split("|")]
+        return negated, [re.compile(r"\A" + fnmatch.translate(one.strip()), re.IGNORECASE) for one in text.split("|")]
 
 
 def match_all(tests: Mapping[str, tuple[Pattern, ...]], header: Mapping[str, str | tuple[str, ...]]) -> dict[str, str] | None:

@@ -174,7 +174,7 @@ def _seen(series: Series) -> dict[str, str | tuple[str, ...]]:
 def _several_people(series: Sequence[Series]) -> list[CoSpineError]:
     errors = []
     remedy = "Give the folder of one person and one session at a time"
-    people = Counter((one.text("PatientID"), one.text("PatientBirthDate")) for one in series)
+    people = Counter(one.text("PatientID") for one in series if one.text("PatientID"))
     if len(people) > 1:  # names and numbers of people stay out of messages
         counts = ", ".join(str(count) for count in people.values())
         errors.append(CoSpineError(f"{len(people)} people are in it (PatientID; {counts} series)", "SOURCE", remedy))

@@ -113,7 +113,9 @@ def prepare(request: Request, unpacked: Path) -> Prepared:
     errors += unreadable
     if not series and not unreadable:
         errors.append(CoSpineError("holds no DICOM files", str(request.source), "Give the folder or archive from the scanner"))
-    plan, wrong = make_plan(series, mapping, request.participant, request.session)
+    # a bad label is an error already; the plan is shown under another
+    labels = [None if one is None else one if _LABEL.fullmatch(one) else "X" for one in (request.participant, request.session)]
+    plan, wrong = make_plan(series, mapping, str(labels[0]), labels[1])
     errors += wrong
     converter = None
     try:
