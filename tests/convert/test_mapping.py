@@ -87,8 +87,8 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(CoSpineError) as caught:
         parse_mapping(content, "m.yaml")
     for said in (
-        "'sries' is not known", "no regular expression", "func needs task", "either `to` or `skip`", "match is empty", "needs dir",
-        "letters and digits only", "command line", "often", "unit: min", "needs onset and duration",
+        "'sries' is not known", "no regular expression", "func needs task", "either `to` or `skip`", "match is empty",
+        "needs dir", "letters and digits only", "command line", "often", "unit: min", "needs onset and duration",
     ):  # fmt: skip
         assert said in caught.value.what, said
 

@@ -56,8 +56,8 @@ def test_a_whole_session_gets_its_names() -> None:
         "sub-01/ses-a/fmap/sub-01_ses-a_acq-GRE_phasediff.nii.gz",
     ]
     assert {one.identifier: [run.entities["task"] for run in one.runs] for one in made.fields} == {
-        "pepolar_pain": ["pain"],
-        "gre_GRE": ["pain"],
+        "pepolar_pain_sesa": ["pain"],
+        "gre_GRE_sesa": ["pain"],
     }
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
+from scanner import clock, noise, rules, write_series
 
 from cospine.bids import read_json
 from cospine.cli.main import main
+from cospine.physio.io import read_recordings
 
 pytest.importorskip("dcm2niix")
 pytestmark = pytest.mark.shared
@@ -119,10 +121,6 @@ def physio_dicom(shared: Path) -> Path:
 
 def test_cmrr_dicom_is_placed_by_its_clock(shared: Path, tmp_path: Path) -> None:
     """The recording hidden in DICOM goes to the run that it covers, and begins where another tool has it begin."""
-    from scanner import clock, noise, write_series
-
-    from cospine.physio.io import read_recordings
-
     recordings = read_recordings(physio_dicom(shared))
     cardiac = next(one for one in recordings if one.kind == "cardiac")
     assert cardiac.clock_s is not None
@@ -139,3 +137,18 @@ def test_cmrr_dicom_is_placed_by_its_clock(shared: Path, tmp_path: Path) -> None
     ours = read_json(tmp_path / "bids/sub-01/func/sub-01_task-rest_recording-cardiac_physio.json")
     assert ours["StartTime"] == pytest.approx(theirs["StartTime"], abs=0.01)
     assert ours["SamplingFrequency"] == pytest.approx(theirs["SamplingFrequency"], rel=0.01)
+
+
+@pytest.mark.parametrize("log", ["bidsphysio/pmu2bids/sample_VE11C.puls", "bidsphysio/pmu2bids/sample_VE11C.resp"])
+def test_real_logs_are_placed_by_the_scanner_s_clock(shared: Path, tmp_path: Path, log: str) -> None:
+    """MDH time of a PMU; a run that began 5 s after the first sample has it at -5 s."""
+    path = shared / "data" / "physio" / log
+    (recording,) = (one for one in read_recordings(path) if one.kind in ("cardiac", "respiratory"))
+    assert recording.clock_s is not None
+    source = write_series(tmp_path / "source", 1, "bold", noise((8, 8, 4, 5)), at=clock(recording.clock_s + 5.0))[0].parent
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(yaml.safe_dump(rules()))
+    assert main(["convert", str(source), str(tmp_path / "bids"), "-p", "01", "-m", str(mapping), "--physio", str(path)]) == 0
+    stem = tmp_path / f"bids/sub-01/func/sub-01_task-rest_recording-{recording.kind}_physio"
+    assert read_json(stem.with_suffix(".json"))["StartTime"] == pytest.approx(-5.0, abs=1e-5)
+    assert np.array_equal(np.loadtxt(stem.with_suffix(".tsv.gz"), ndmin=2)[:, 0], recording.samples)

@@ -109,7 +109,7 @@ def _event(
     if text.lower() in _ABSENT or match_all(row.when, cells) is None:
         return None
     onset = _number(text)
-    duration = row.duration if isinstance(row.duration, float) else _scaled(cells.get(row.duration, ""), rule.unit_s)
+    duration = _scaled(cells.get(row.duration, ""), rule.unit_s) if isinstance(row.duration, str) else row.duration
     if onset is None:
         bad.append(f"row {number}: {row.onset} is {text!r}, no number")
         return None

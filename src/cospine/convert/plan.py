@@ -288,7 +288,9 @@ def link_fields(items: Sequence[Item]) -> tuple[list[FieldSet], list[str]]:
             notes.append(f"{run.targets[0].image}: no field map is for it; distortion cannot be corrected")
     sets = []
     for key, members in groups.items():
-        identifier = re.sub(r"[^a-zA-Z0-9]+", "_", "_".join([key[0], *(part.partition("-")[2] for part in key[1:])]))
+        session = members[0].targets[0].entities.get("ses")
+        parts = [key[0], *(part.partition("-")[2] for part in key[1:]), *([] if session is None else [f"ses{session}"])]
+        identifier = re.sub(r"[^a-zA-Z0-9]+", "_", "_".join(parts))
         sets.append(FieldSet(identifier, tuple(members), tuple(served[key])))
         if not served[key]:
             notes.append(f"{members[0].targets[0].image}: is for no run that is here")

@@ -171,7 +171,8 @@ def _recordings(
         run, path = bound
         if path.is_dir():
             inside = find_sources(path, unpacked / f"physio{number}")
-            wanted.update(dict.fromkeys(inside.recordings, run))
+            logged = [file for one in read_series(inside.dicom)[0] if one.kind == "physio" for file in one.files]
+            wanted.update(dict.fromkeys([*inside.recordings, *logged], run))
         else:
             wanted[path] = run
     found: list[Source] = []
