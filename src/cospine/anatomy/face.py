@@ -19,7 +19,8 @@ from cospine.space.templates import brain_template
 # The front of what stays: y (mm, MNI) at heights z, from the brow down to the throat; above and below there is no face.
 _LINE_Z = np.array([-170.0, -145.0, -100.0, -25.0, 0.0, 22.0])
 _LINE_Y = np.array([62.0, 50.0, 30.0, 30.0, 52.0, 78.0])
-_BRAIN_MARGIN_MM = 8.0
+# about the frontal lobe a face ends at the brow, and more can stay than in the orbits below it
+_MARGIN_Z, _BRAIN_MARGIN_MM = np.array([-30.0, -10.0]), np.array([6.0, 9.0])
 _CORD_MARGIN_MM = 35.0
 _LEAST_SIMILARITY = 0.3
 _LEAST_BRAIN_ML = 500.0
@@ -142,7 +143,7 @@ def _place(head: Head, fit: BrainFit) -> tuple[Place, float]:
     voxel = np.moveaxis(template.grid.to_voxel(points), -1, 0)
     laid = ndimage.map_coordinates(template.mask.astype(np.float32), voxel, order=1, mode="constant") > 0.5
     agreement = 2 * float((seen & laid).sum()) / max(float(seen.sum() + laid.sum()), 1.0)
-    keep = distance_to(seen | laid, grid) <= _BRAIN_MARGIN_MM
+    keep = distance_to(seen | laid, grid) <= np.interp(points[..., 2], _MARGIN_Z, _BRAIN_MARGIN_MM)
     line = trace_centre_line(head.probability, grid)
     if line is not None:
         axis = np.zeros(grid.shape, dtype=bool)

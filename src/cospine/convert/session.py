@@ -208,17 +208,10 @@ def _write_images(
     said: Callable[[str], None],
 ) -> list[str]:
     notes: list[str] = []
-    place: Place | None = None
     if prepared.request.deface:
-        place = _deface_t1w(images, contents, said)
+        _deface(images, contents, said)
     for _, one in images:
         target = one.target
-        if target.datatype == "anat" and target.suffix != "T1w" and prepared.request.deface:
-            if place is None:
-                notes.append(f"{target.image}: NOT defaced: the face is found in a T1w, and there is none in this session")
-            else:
-                _blank(one, face_of(place, _grid(one)))
-                contents[target.stem]["Defaced"] = True
         said(target.image)
         _pack(one.nifti, staged / target.image)
         write_json(staged / f"{target.stem}.json", contents[target.stem])
@@ -230,29 +223,31 @@ def _write_images(
     return notes
 
 
-def _deface_t1w(
+def _deface(
     images: Sequence[tuple[Item, Converted]], contents: Mapping[str, dict[str, Any]], said: Callable[[str], None]
-) -> Place | None:
-    """Take the face out of each T1w; returns where it is in the first."""
-    place = None
+) -> None:
+    """Take the face out of each T1w, and where it is in the first of them out of the other anatomical images."""
+    anatomical = [one for _, one in images if one.target.datatype == "anat"]
+    places: list[Place] = []
     errors = []
-    for _, one in images:
-        if one.target.suffix != "T1w":
-            continue
+    remedy = "Look at the image; where no face is in it, or you take it out otherwise, give --no-deface"
+    for one in sorted(anatomical, key=lambda image: image.target.suffix != "T1w"):
         said(f"{one.target.image}: face")
-        grid = _grid(one)
-        values = np.asarray(nib.Nifti1Image.from_filename(one.nifti).get_fdata(dtype=np.float32))
-        face = find_face(values, grid)
-        if not face.found:
-            remedy = "Look at the image; where no face is in it, or you take it out otherwise, give --no-deface"
-            errors.append(CoSpineError(f"its face could not be found: {face.reason}", one.target.image, remedy))
+        if one.target.suffix == "T1w":
+            values = nib.Nifti1Image.from_filename(one.nifti).get_fdata(dtype=np.float32)
+            face = find_face(np.asarray(values), _grid(one))
+            mask, reason = face.mask, face.reason
+            places += [face.place] if face.place is not None else []
+        else:
+            mask = face_of(places[0], _grid(one)) if places else None
+            reason = "" if places else "it is sought in a T1w, and there is none in this session"
+        if mask is None or reason:
+            errors.append(CoSpineError(f"its face could not be found: {reason}", one.target.image, remedy))
             continue
-        _blank(one, face.mask)
+        _blank(one, mask)
         contents[one.target.stem]["Defaced"] = True
-        place = place or face.place
     if errors:
         raise ConversionFailed(errors)
-    return place
 
 
 def _grid(one: Converted) -> Grid:
@@ -261,10 +256,10 @@ def _grid(one: Converted) -> Grid:
 
 def _blank(one: Converted, mask: np.ndarray) -> None:
     """Set voxels to 0 in the file itself; all other bytes stay."""
-    header = nib.Nifti1Image.from_filename(one.nifti).header
-    slope, inter = (float(header[key]) for key in ("scl_slope", "scl_inter"))
-    zero = -inter / slope if np.isfinite([slope, inter]).all() and slope else 0.0
-    stored = np.memmap(one.nifti, header.get_data_dtype(), "r+", int(header["vox_offset"]), one.shape, order="F")
+    # the header as nibabel hands it out has forgotten where the voxels begin and how they are scaled
+    stored_as = nib.Nifti1Image.from_filename(one.nifti).dataobj
+    zero = -float(stored_as.inter) / float(stored_as.slope)
+    stored = np.memmap(one.nifti, stored_as.dtype, "r+", int(stored_as.offset), one.shape, order="F")
     if stored.dtype.kind in "iu":
         limits = np.iinfo(stored.dtype)
         zero = int(np.clip(round(zero), limits.min, limits.max))
