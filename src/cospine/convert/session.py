@@ -257,7 +257,7 @@ def _grid(one: Converted) -> Grid:
 def _blank(one: Converted, mask: np.ndarray) -> None:
     """Set voxels to 0 in the file itself; all other bytes stay."""
     # the header as nibabel hands it out has forgotten where the voxels begin and how they are scaled
-    stored_as = nib.Nifti1Image.from_filename(one.nifti).dataobj
+    stored_as: Any = nib.Nifti1Image.from_filename(one.nifti).dataobj
     zero = -float(stored_as.inter) / float(stored_as.slope)
     stored = np.memmap(one.nifti, stored_as.dtype, "r+", int(stored_as.offset), one.shape, order="F")
     if stored.dtype.kind in "iu":
