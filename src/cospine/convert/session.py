@@ -52,7 +52,7 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-class ConversionFailed(Exception):
+class ConversionFailed(CoSpineError):
     """Some series could not be converted; nothing was written.
 
     Parameters
@@ -66,7 +66,7 @@ class ConversionFailed(Exception):
     def __init__(self, errors: Sequence[CoSpineError], existing: bool = False) -> None:
         self.errors = tuple(errors)
         self.existing = existing
-        super().__init__("; ".join(str(one) for one in errors))
+        super().__init__("; ".join(str(one) for one in errors), "", "Nothing was written")
 
 
 def convert(prepared: Prepared, *, force: bool, said: Callable[[str], None] = lambda _: None) -> Outcome:
