@@ -28,9 +28,12 @@ def moment(value: Any) -> datetime.datetime | None:
 
 
 def clock_s(value: Any) -> float | None:
-    """Seconds since midnight of 12:12:51.665, of DICOM's 121251.665, or of a number of seconds."""
+    """Seconds since midnight of 12:12:51.665, of DICOM's 121251.665, or of a number of seconds.
+
+    Older converters leave leading zeros out (06:17:7.255): read as meant.
+    """
     text = "" if isinstance(value, bool) else str(value).strip()
-    if match := re.fullmatch(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", text):
+    if match := re.fullmatch(r"(\d{1,2}):(\d{1,2}):(\d{1,2}(?:\.\d+)?)", text):
         hours, minutes, seconds = (float(part) for part in match.groups())
     elif re.fullmatch(r"\d+(\.\d+)?", text):
         number = float(text)

@@ -78,7 +78,7 @@ def parse_table(
     table = _read(data, name)
     names = _names(table, words(described, "Columns"), name)
     rate = _rate(described, rate_hz, name)
-    start_s, clock_s = _start(described, name)
+    start_s, clock_s = start_of(described, name)
     _check_duration(described, len(table.values), rate, name)
 
     kinds = [_kind(column, table.values[:, at], name) for at, column in enumerate(names)]
@@ -237,7 +237,7 @@ def _rate(sidecar: Mapping[str, Any], rate_hz: float | None, name: str) -> float
     return said
 
 
-def _start(sidecar: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+def start_of(sidecar: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
     """Start relative to the first volume and on the scanner's clock, s; what is not known is None."""
     said = number(sidecar.get("StartTime"))
     own = number(sidecar.get(CLOCK))
