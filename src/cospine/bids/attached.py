@@ -25,6 +25,9 @@ def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
     path = index.path(table.relative)
     try:
         columns = read_tsv(path)
+        if not any(columns.values()) and {"onset", "duration"} <= columns.keys():
+            say("no-events", "the events table holds no event", "Nothing to do if there were none.", (table.relative,))
+            return None
         for name in ("onset", "duration"):
             values = [float(value) for value in columns[name] if value != "n/a"]
             if not all(map(math.isfinite, values)) or (name == "onset" and not values):

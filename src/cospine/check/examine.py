@@ -1,17 +1,16 @@
 """All checks of a dataset, in one list."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cospine.bids import SEVERITIES, Dataset, Finding, read_dataset
+from cospine.bids import SEVERITIES, Dataset, Finding, finding, read_dataset
 from cospine.check.contents import check_contents
 from cospine.check.events import check_events
 from cospine.check.fieldmaps import check_fieldmaps
 from cospine.check.people import check_people
-from cospine.check.protocol import IN_DATASET, Card, check_protocol, cospine_card, read_card
+from cospine.check.protocol import IN_DATASET, Card, as_required, check_protocol, cospine_card, read_card
 from cospine.check.readme import check_readme
 from cospine.check.recordings import check_recordings
 from cospine.check.scope import Scope
@@ -85,7 +84,7 @@ def examine(
     dataset = read_dataset(root, verify=verify, absent=True)
     scope = scope_of(dataset)
     said("comparing")
-    found = [*_of_reader(scope), *metadata_findings(scope, chosen), *check_contents(scope)]
+    found = [*_of_reader(scope, chosen), *metadata_findings(scope, chosen), *check_contents(scope)]
     if validator and not scope.nothing_here and scope.index.participants:
         said("asking the official BIDS validator")
         found += check_with_validator(scope.index.root)
@@ -131,10 +130,51 @@ def metadata_findings(scope: Scope, card: Card) -> Iterator[Finding]:
     yield from check_protocol(scope, card)
 
 
-def _of_reader(scope: Scope) -> list[Finding]:
+def with_findings(dataset: Dataset) -> Dataset:
+    """A dataset about to be processed, with what the checks of names, sidecars and tables find about those chosen.
+
+    Recordings are judged where they are read, by the same functions.
+    """
+    scope = scope_of(dataset)
+    chosen = {person.label for person in dataset.participants}
+    found = [
+        one
+        for check in (check_sidecars, check_contents, check_fieldmaps, check_events)
+        for one in check(scope)
+        if one.severity != "info" and (one.participant in chosen or (one.participant is None and _names(one, chosen)))
+    ]
+    people = tuple(
+        replace(person, findings=(*person.findings, *(one for one in found if one.participant == person.label or _names(one, {person.label}))))
+        for person in dataset.participants
+    )
+    overlay = scope.index.overlay
+    if overlay is not None:
+        text = f"{len(overlay.files)} metadata files mended and {len(overlay.renames)} files renamed by cospine check --apply are used"
+        logger.info("%s (%s)", text, overlay.folder)
+        found.append(
+            finding("overlay-used", None, tuple(sorted({*overlay.files, *overlay.renames})), text, f"Remove {overlay.folder} to read the dataset as it is.")
+        )
+    return replace(dataset, participants=people, findings=ordered([*dataset.findings, *found]))
+
+
+def _names(one: Finding, labels: set[str]) -> bool:
+    """Whether a finding about several people names a file of one of these."""
+    return any(file.split("/")[0] in labels for file in one.files)
+
+
+def _of_reader(scope: Scope, card: Card) -> list[Finding]:
     """What the reader found; of content that is nowhere here one finding of another check speaks."""
     found = [one for one in scope.dataset.findings if not (scope.nothing_here and one.code in _OF_CONTENT)]
-    return _gathered(found)
+    return _gathered([_as_meant(scope, card, one) for one in found])
+
+
+def _as_meant(scope: Scope, card: Card, one: Finding) -> Finding:
+    """A series too short for `cospine run` whose card wants it so is nothing wrong with the dataset."""
+    if one.code != "too-few-volumes" or not all(as_required(scope, card, file) for file in one.files):
+        return one
+    return finding(
+        "short-as-required", one.participant, one.files, f"{one.message}; so short by its card", "Nothing to do: cospine run leaves it aside."
+    )
 
 
 def _gathered(findings: list[Finding]) -> list[Finding]:
@@ -153,8 +193,3 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     unique = dict.fromkeys(findings)
     rank = {code: at for at, code in enumerate(SEVERITIES)}
     return tuple(sorted(unique, key=lambda one: (_ORDER[one.severity], rank[one.code], one.participant or "", one.files)))
-
-
-def counted(findings: tuple[Finding, ...]) -> dict[str, int]:
-    """How many findings there are of each code, most severe first."""
-    return dict(Counter(one.code for one in findings))

@@ -1,6 +1,8 @@
 """Field maps: how they are linked to their runs, and whether they fit them. The checks are those that `cospine run` makes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospine.bids import FieldmapSet, Finding, Participant, Run, finding, image_header, readout_s
+from cospine.bids.fieldmaps import WITHIN_SET
+from cospine.bids.tables import words
 from cospine.check.scope import Scope, listed
 from cospine.errors import CoSpineError
 from cospine.field.checks import PEPOLAR, Check, check_set, shim_distance
 
+_NO_SHAPE = (1, 1, 1)  # of an image that is not here
+_SHIFT = re.compile(r" and [\d.]+ mm apart")
 _STATED = ("B0FieldSource", "IntendedFor")
 # what a failed check is called, of a pair; None: not told of that kind
 _CODES = {
@@ -66,16 +72,20 @@ def _links(scope: Scope, person: Participant) -> Iterator[Finding]:
             f"neither IntendedFor nor B0FieldSource says which run they are for; linked by name: {'; '.join(by_name)}",
             "Add IntendedFor to them, or B0FieldSource to the runs; cospine check --fix-plan shows how.",
         )
-    sets: dict[str, list[FieldmapSet]] = {}
-    for one in person.fieldmaps:
-        for name in one.b0_identifiers:
-            sets.setdefault(name, []).append(one)
+    # by name, so that those that cannot be used count too
+    sets: dict[str, dict[Hashable, list[str]]] = {}
+    for picture in scope.pictures:
+        if picture.participant == person.label and picture.entry.folder.endswith("fmap"):
+            entities = picture.entry.name.entities.items()
+            key = (picture.suffix == "epi", tuple(item for item in entities if item[0] not in WITHIN_SET))
+            for name in words(picture.sidecar, "B0FieldIdentifier"):
+                sets.setdefault(name, {}).setdefault(key, []).append(picture.relative)
     for name, members in sets.items():
         if len(members) > 1:
             yield finding(
                 "one-b0-identifier",
                 person.label,
-                [file for one in members for file in _files(scope, one.images)],
+                [file for files in members.values() for file in files],
                 f"{len(members)} field maps share the B0FieldIdentifier {name!r}: other programs take them for one",
                 "Give each its own; cospine check --fix-plan shows how.",
             )
@@ -107,13 +117,16 @@ def _checks(one: FieldmapSet, run: Run) -> list[Check]:
     of_run = (run.affine, run.shape) if run.shape else _turned(run.sidecar)
     known = of_run is not None and all(grid is not None for grid in grids)
     affines = [grid[0] for grid in grids if grid is not None] if known else [np.eye(4)] * len(grids)
-    shapes = [grid[1] for grid in grids if grid is not None] if known else [(1, 1, 1)] * len(grids)
+    shapes = [grid[1] for grid in grids if grid is not None] if known else [_NO_SHAPE] * len(grids)
     run_affine = of_run[0] if known and of_run is not None else np.eye(4)
     sidecars = [{**sidecar, "TotalReadoutTime": readout_s(sidecar, shape)} for sidecar, shape in zip(one.sidecars, shapes, strict=True)]
     run_sidecar = {**run.sidecar, "TotalReadoutTime": run.total_readout_s}
     # magnitudes are measured with the phase: their grid and time say the same
     found = check_set(one.kind, sidecars, affines, shapes, run_sidecar, run_affine)
-    return [check for check in found if check.passed is False]
+    failed = [check for check in found if check.passed is False]
+    if known and any(shape == _NO_SHAPE for shape in shapes):  # where they lie is not known, only how they are turned
+        failed = [replace(check, text=_SHIFT.sub("", check.text)) for check in failed]
+    return failed
 
 
 def _grid(path: Path, sidecar: Mapping[str, Any]) -> tuple[NDArray[np.float64], tuple[int, ...]] | None:
@@ -135,7 +148,7 @@ def _turned(sidecar: Mapping[str, Any]) -> tuple[NDArray[np.float64], tuple[int,
         return None
     affine = np.eye(4)
     affine[:3, :3] = np.stack([rows, columns, normal], axis=1) * np.array([[-1.0], [-1.0], [1.0]])
-    return affine, (1, 1, 1)
+    return affine, _NO_SHAPE
 
 
 def _apart(one: FieldmapSet) -> str:

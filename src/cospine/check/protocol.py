@@ -2,7 +2,7 @@
 
 A card is a JSON object: `Name`, and `Images`, a list of {`Match`: entities and suffix that an image must have, `Require`: values}. A
 value is a number, a word, or a list of either; {`Value`: .., `Tolerance`: ..} gives numbers a tolerance. Keys are those of
-sidecars, and four that follow from image and slice times: `Shape`, `VoxelSize` (mm), `Multiband`, `SliceOrder` (rank of each slice).
+sidecars, and five that follow from image and slice times: `Shape`, `VoxelSize` (mm), `Volumes`, `Multiband`, `SliceOrder` (rank of each slice).
 What a sidecar does not state is no deviation.
 """
 
@@ -25,7 +25,7 @@ IN_DATASET = "code/protocol_card.json"
 
 _TOLERANCE = 1e-3  # relative, where a card gives none
 _ALIEN = 0.5  # share of a card's values from which a dataset is of another protocol
-_SHAPE, _VOXEL, _MULTIBAND, _ORDER = "Shape", "VoxelSize", "Multiband", "SliceOrder"
+_SHAPE, _VOXEL, _VOLUMES, _MULTIBAND, _ORDER = "Shape", "VoxelSize", "Volumes", "Multiband", "SliceOrder"
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,17 @@ def check_protocol(scope: Scope, card: Card) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def as_required(scope: Scope, card: Card, file: str) -> bool:
+    """Whether a card asks for the number of volumes that an image has."""
+    for one in scope.pictures:
+        if one.relative != file:
+            continue
+        for wanted in card.images:
+            if _VOLUMES in wanted.require and _matches(one, wanted.match):
+                return _found(scope, one, {_VOLUMES: None}).get(_VOLUMES) == wanted.require[_VOLUMES][0]
+    return False
+
+
 def _matches(picture: Picture, match: Mapping[str, str]) -> bool:
     entities = {**picture.entry.name.entities, "suffix": picture.suffix}
     return all(entities.get(key) == value for key, value in match.items())
@@ -168,14 +179,16 @@ def _found(scope: Scope, picture: Picture, keys: Mapping[str, Any]) -> dict[str,
         found.update({} if factor is None else {_MULTIBAND: factor})
     if _ORDER in keys and times:
         found[_ORDER] = list(slice_order(times))
-    if {_SHAPE, _VOXEL} & keys.keys() and picture.absent is None:
+    if {_SHAPE, _VOXEL, _VOLUMES} & keys.keys() and picture.absent is None:
         try:
             header = image_header(scope.index.path(picture.relative))
         except CoSpineError:
             return found  # the reader tells of an image without a header
         found |= {
             key: value
-            for key, value in ((_SHAPE, list(header.shape[:3])), (_VOXEL, [round(size, 4) for size in header.zooms_mm]))
+            for key, value in (
+                (_SHAPE, list(header.shape[:3])), (_VOXEL, [round(size, 4) for size in header.zooms_mm]), (_VOLUMES, header.volumes),
+            )  # fmt: skip
             if key in keys
         }
     return found

@@ -7,6 +7,7 @@ tells when it began and how long it took; of a run that is not here the events t
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cospine.bids import Finding, Participant, Run, finding, load_events
+from cospine.bids.clock import DAY_S
 from cospine.bids.names import parse_name
 from cospine.bids.tables import number, words
 from cospine.check.scope import Scope
@@ -26,7 +28,6 @@ from cospine.physio.tables import start_of
 
 KINDS: tuple[Kind, ...] = ("cardiac", "respiratory")
 WORD = {"cardiac": "pulse", "respiratory": "breathing"}
-_LONGEST_S = 86_400.0
 _DURATION_S, _DURATION_SHARE = 1.0, 0.01  # up to here samples and stated duration agree
 
 
@@ -40,18 +41,24 @@ class _Channels:
 
 def check_recordings(scope: Scope) -> Iterator[Finding]:
     """All that recordings tell."""
-    quiet = logging.getLogger("cospine.physio")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # what it would warn of is told as findings here
+    for person in scope.dataset.participants:
+        channels = _read(scope, person)
+        yield from _unreadable(scope, person, channels)
+        yield from _durations(scope, person, channels)
+        yield from _of_runs(scope, person, channels)
+        yield from missing_channels(scope, person)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the readers would warn of is told as findings here."""
+    readers = logging.getLogger("cospine.physio")
+    level = readers.level
+    readers.setLevel(logging.ERROR)
     try:
-        for person in scope.dataset.participants:
-            channels = _read(scope, person)
-            yield from _unreadable(scope, person, channels)
-            yield from _durations(scope, person, channels)
-            yield from _of_runs(scope, person, channels)
-            yield from missing_channels(scope, person)
+        yield
     finally:
-        quiet.setLevel(level)
+        readers.setLevel(level)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -66,7 +73,8 @@ def _read(scope: Scope, person: Participant) -> _Channels:
             found[path] = _from_sidecar(path.name, sidecar)
             continue
         try:
-            found[path] = read_recordings(path, sidecar=sidecar or None)
+            with _quiet():
+                found[path] = read_recordings(path, sidecar=sidecar or None)
         except CoSpineError as error:
             troubles[path] = error
     return _Channels(found, troubles)
@@ -87,10 +95,12 @@ def _from_sidecar(name: str, sidecar: Mapping[str, Any]) -> tuple[Recording, ...
     duration = number(sidecar.get("Duration"))
     if rate is None or duration is None or not 0.5 <= rate <= 1e5 or duration <= 0:
         return ()
-    start_s, clock_s = start_of(sidecar, name)
+    start_s, clock_s, _ = start_of(sidecar)
     # a recorder that tells its start in milliseconds tells its duration in them too
-    stated_in_ms = clock_s is not None and number(sidecar.get("StartTime")) == clock_s * 1000
-    length_s = min(duration / 1000 if stated_in_ms else duration, _LONGEST_S)
+    in_ms = (number(sidecar.get("StartTime")) or 0.0) > DAY_S or duration > DAY_S
+    length_s = duration / 1000 if in_ms else duration
+    if not length_s <= DAY_S:
+        return ()
     samples = np.broadcast_to(0.0, max(1, round(length_s * rate)))
     return tuple(
         Recording(kind=kind, samples=samples, rate_hz=rate, start_s=start_s, clock_s=clock_s, source=name)
@@ -107,7 +117,7 @@ def _unreadable(scope: Scope, person: Participant, channels: _Channels) -> Itera
 def _durations(scope: Scope, person: Participant, channels: _Channels) -> Iterator[Finding]:
     for path, recordings in channels.by_file.items():
         said = number(person.physio_sidecars.get(path, {}).get("Duration"))
-        if said is None or said <= 0 or not recordings:
+        if said is None or said <= 0 or not recordings or recordings[0].samples.strides == (0,):
             continue
         lasts_s = recordings[0].duration_s
         allowed = max(_DURATION_S, _DURATION_SHARE * lasts_s)
@@ -132,14 +142,19 @@ def _session(run: Run) -> tuple[Session, bool] | None:
         return Session(run.prefix, run.volumes, run.tr_s, run.acquisition_clock_s, run.shape[3] if len(run.shape) > 3 else None), True
     ends = [onset + duration for onset, duration, _ in load_events(run)]
     last_s = max(ends, default=0.0)
-    if not 0 < last_s < _LONGEST_S:
+    if not 0 < last_s < DAY_S:
         return None
     return Session(run.prefix, math.ceil(last_s / run.tr_s), run.tr_s, run.acquisition_clock_s), False
 
 
-def _of_runs(scope: Scope, person: Participant, channels: _Channels) -> Iterator[Finding]:
+def run_choices(scope: Scope, person: Participant) -> dict[tuple[str, Kind], Choice]:
+    """Which recording serves each run of a person, by prefix of the run and kind."""
+    return _choices(person, _read(scope, person))[0]
+
+
+def _choices(person: Participant, channels: _Channels) -> tuple[dict[tuple[str, Kind], Choice], dict[str, str]]:
+    """Choices, and what is to be said of the length of each run."""
     choices: dict[tuple[str, Kind], Choice] = {}
-    runs: dict[str, Run] = {}
     lengths: dict[str, str] = {}
     for run in person.runs:
         known = _session(run)
@@ -149,11 +164,16 @@ def _of_runs(scope: Scope, person: Participant, channels: _Channels) -> Iterator
         beside = [path for path in person.physio if path.parent == run.bold.parent and path not in run.physio]
         own = _flat(channels, run.physio)
         others = _flat(channels, beside)
-        runs[run.prefix] = run
         lengths[run.prefix] = "" if whole else f" (its events alone last {session.duration_s:.0f} s)"
         for kind in KINDS:
             if any(one.kind == kind for one in (*own, *others)):
                 choices[run.prefix, kind] = choose(kind, session, _of_kind(own, kind), _of_kind(others, kind))
+    return choices, lengths
+
+
+def _of_runs(scope: Scope, person: Participant, channels: _Channels) -> Iterator[Finding]:
+    choices, lengths = _choices(person, channels)
+    runs = {run.prefix: run for run in person.runs}
     yield from _swapped(scope, person, runs, choices)
     for (prefix, kind), choice in choices.items():
         yield from _judged(scope, runs[prefix], kind, choice, choices, lengths[prefix])
@@ -242,7 +262,7 @@ def _judged(
             "physio-elsewhere",
             run.participant,
             files,
-            f"{WORD[kind]} of another time: {' '.join(told) or 'it covers nothing of the run'}{length}",
+            f"{' '.join(told).rstrip('.') or f'the recording of {WORD[kind]} covers nothing of the run'}{length}",
             "Find the recording that was made during the run; without one, components of CSF stand in for the model.",
         )
     elif placed.coverage < WHOLE:

@@ -1,5 +1,6 @@
 """Sidecars: whose they are, what cannot be, and what contradicts itself."""
 
+import filecmp
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,21 +115,26 @@ def _claimed_twice(scope: Scope) -> Iterator[Finding]:
         groups.setdefault((one.participant, one.entry.session, one.suffix, parts, echo, mark), []).append(one)
     for members in groups.values():
         for first, second in combinations(members, 2):
-            if first.json == second.json or _contents_equal(first, second):
+            if first.json == second.json or not _differ(scope, first, second):
                 continue
             yield finding(
                 "series-claimed-twice",
                 first.participant,
                 (first.about, second.about),
-                f"both say that they are series {first.sidecar.get('SeriesNumber', '?')}{_when(first.sidecar)}, and the images differ: "
-                "one has the other's sidecar",
+                f"both say that they are series {first.sidecar.get('SeriesNumber', '?')}{_when(first.sidecar)}, and the images differ",
                 "Find out which series each image is, and convert the sidecar again.",
             )
 
 
-def _contents_equal(first: Picture, second: Picture) -> bool:
-    keys = [one.absent.key if one.absent else "" for one in (first, second)]
-    return bool(keys[0]) and keys[0] == keys[1]
+def _differ(scope: Scope, first: Picture, second: Picture) -> bool:
+    """Whether two images are known to differ; equal ones are told as copies."""
+    if first.absent is None and second.absent is None:
+        paths = [scope.index.path(one.relative) for one in (first, second)]
+        return all(path.is_file() for path in paths) and not filecmp.cmp(*paths, shallow=False)
+    if first.absent is None or second.absent is None:
+        return False
+    keys, sizes = (first.absent.key, second.absent.key), (first.absent.size_bytes, second.absent.size_bytes)
+    return (all(keys) and keys[0] != keys[1]) or (None not in sizes and sizes[0] != sizes[1])
 
 
 # --- what cannot be --------------------------------------------------------------------------------------------------

@@ -39,6 +39,9 @@ def check_with_validator(root: Path) -> Iterator[Finding]:
             [*command, str(root), "--format", "json"],
             stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, env=environment, check=False,
         )  # fmt: skip
+        if not done.stdout.strip():
+            last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise ValueError(last[0] if last else f"exit status {done.returncode}")
         content = json.loads(done.stdout)
         issues, meanings = content["issues"]["issues"], content["issues"]["codeMessages"]
     except subprocess.TimeoutExpired:
@@ -51,11 +54,14 @@ def check_with_validator(root: Path) -> Iterator[Finding]:
 
 
 def _command() -> list[str] | None:
-    """The program beside this Python, else on PATH."""
+    """The program beside this Python, else on PATH, else the module's own."""
+    beside = str(Path(sys.executable).parent)
+    program = shutil.which(_PROGRAM, path=os.pathsep.join((beside, os.environ.get("PATH", ""))))
+    if program is not None:
+        return [program]
     if importlib.util.find_spec(_MODULE) is not None:
         return [sys.executable, "-c", f"import sys, {_MODULE}; sys.exit({_MODULE}.cli())"]
-    program = shutil.which(_PROGRAM)
-    return None if program is None else [program]
+    return None
 
 
 def _not_run(why: str, remedy: str) -> Finding:

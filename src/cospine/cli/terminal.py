@@ -60,6 +60,7 @@ def show_findings(findings: Iterable[Finding], stream: TextIO, *, infos: bool = 
 
 _SAYS = {"error": "stops a run", "warning": "weakens it", "info": "worth knowing"}
 _COLOURS = {"error": "\x1b[31m", "warning": "\x1b[33m", "info": "\x1b[36m"}
+_OF_A_KIND = 3  # findings of one code shown before the rest is counted
 _FILES = 3  # named before the rest is counted
 
 
@@ -89,14 +90,22 @@ def show_table(findings: Sequence[Finding], stream: TextIO, *, everything: bool 
             text = ", ".join(f"{code} {count}" for code, count in counts.items()) + " (listed with -v)"
             stream.write(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ") + "\n")
             continue
+        told: Counter[str] = Counter()
         for one in shown:
+            told[one.code] += 1
+            if not everything and told[one.code] > _OF_A_KIND:
+                continue
             files = one.files if everything else one.files[:_FILES]
-            more = f" and {len(one.files) - len(files)} more" if len(files) < len(one.files) else ""
-            where = ", ".join(files) + more or one.participant or "dataset"
+            others = len(one.files) - len(files)
+            where = ", ".join(files) + (f" and {others} more" if others else "") or one.participant or "dataset"
             pad = " " * (codes + 4)
             stream.write(f"  {one.code:<{codes}}  {where}\n")
             stream.write(textwrap.fill(one.message, width, initial_indent=pad, subsequent_indent=pad) + "\n")
             stream.write(textwrap.fill(f"-> {one.remedy}", width, initial_indent=pad, subsequent_indent=pad + "   ") + "\n")
+        more = {code: count - _OF_A_KIND for code, count in told.items() if count > _OF_A_KIND}
+        if more and not everything:
+            text = "more of the same: " + ", ".join(f"{code} {count}" for code, count in more.items()) + " (listed with -v)"
+            stream.write(textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ") + "\n")
     count = {severity: sum(one.severity == severity for one in findings) for severity in _SAYS}
     stream.write(f"{count['error']} errors, {count['warning']} warnings, {count['info']} worth knowing\n")
 
