@@ -1,7 +1,7 @@
 """The closed table of codes: one a trouble, with its severity and meaning.
 
-An error keeps its run or participant, or the one file it names, from being used; a warning weakens a run, or says what was salvaged,
-assumed or left aside; an info is worth knowing. `docs/contract.md` repeats the table.
+An error keeps its run or participant, or the one file it names, from being used; a warning weakens a run, or says what was
+salvaged, assumed or left aside; an info is worth knowing. `docs/contract.md` repeats the table.
 """
 
 from typing import Literal

@@ -326,9 +326,7 @@ def _fieldmaps(index: Index, participant: str, surveyed: _Surveyed, absent: bool
     return sets
 
 
-def _usable(
-    index: Index, participant: str, entry: Entry, surveyed: _Surveyed, absent: bool, findings: list[Finding]
-) -> bool:
+def _usable(index: Index, participant: str, entry: Entry, surveyed: _Surveyed, absent: bool, findings: list[Finding]) -> bool:
     if read_header(index, participant, entry, findings) is None:
         return absent and entry.relative in index.absent
     usable, said = surveyed.get(entry.relative, (True, None))

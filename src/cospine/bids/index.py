@@ -255,7 +255,9 @@ def _add_manifest(
     litter: list[str],
 ) -> None:
     """Put files that a manifest names, and that are not here, where they would be."""
-    here = {entry.relative for entries in folders.values() for entry in entries} | {path for of in strangers.values() for path in of}
+    here = {entry.relative for entries in folders.values() for entry in entries} | {
+        path for of in strangers.values() for path in of
+    }
     added: dict[str, list[Entry]] = {}
     unknown: dict[str, list[str]] = {}
     for path, content in manifest.items():

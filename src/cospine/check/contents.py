@@ -106,21 +106,20 @@ def _sizes(scope: Scope) -> Iterator[Finding]:
     }
     usual = _usual(sizes)
     for path, size in sizes.items():
-        person = _PERSON.match(path.removeprefix("derivatives/"))
-        participant = person[0] if person else None
+        person = next((part for part in path.split("/") if _PERSON.fullmatch(part)), None)
         middle = usual.get(path)
         ratio = None if middle is None else size / middle
         aside = "" if ratio is None else f", {100 * ratio:.0f} % of what the same image of others has ({middle / _MIB:.1f} MiB)"
         if size % _MIB == 0:
             content = "is empty" if size == 0 else f"has exactly {size // _MIB} MiB, as transfers are cut"
             yield finding(
-                "cut-transfer", participant, path, f"{content}{aside}",
+                "cut-transfer", person, path, f"{content}{aside}",
                 "Compare with the source, and transfer it again; the volumes that are whole can be used meanwhile.",
             )  # fmt: skip
         elif ratio is not None and not _SMALL <= ratio <= _LARGE:
-            meaning = "cut short, or another number of volumes" if ratio < 1 else "another number of volumes"
+            meaning = "cut short, or with fewer volumes" if ratio < 1 else "perhaps with more volumes"
             yield finding(
-                "size-out-of-line", participant, path, f"has {size / _MIB:.1f} MiB{aside}: {meaning}",
+                "size-out-of-line", person, path, f"has {size / _MIB:.1f} MiB{aside}: {meaning}",
                 "Compare with the source and with the protocol.",
             )  # fmt: skip
 

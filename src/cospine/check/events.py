@@ -45,21 +45,21 @@ def _in_time(run: Run, file: str, events: tuple[tuple[float, float, str], ...]) 
         if late or max(ends) > length_s + run.tr_s:
             said = f"{len(late)} of {len(events)} events begin" if late else f"the last event ends at {max(ends):.1f} s,"
             yield finding(
-                "events-beyond-run", run.participant, file, f"{said} after the run's end at {length_s:.1f} s ({run.volumes} volumes)",
+                "events-beyond-run", run.participant, file, 
+                f"{said} after the run's end at {length_s:.1f} s ({run.volumes} volumes)",
                 "Compare with the number of volumes that were acquired; events beyond the end are not modelled.",
             )  # fmt: skip
     if min(onsets) < 0:
         yield finding(
-            "events-before-run", run.participant, file, f"{sum(onset < 0 for onset in onsets)} events begin before the first volume",
+            "events-before-run", run.participant, file, 
+            f"{sum(onset < 0 for onset in onsets)} events begin before the first volume",
             "Nothing to do if volumes were discarded; otherwise compare with the log of the stimulation.",
         )  # fmt: skip
     if onsets != sorted(onsets):
         yield finding("events-unsorted", run.participant, file, "the onsets do not rise", "Sort the table by onset.")
         return
     same = [kind for _, _, kind in events]
-    overlaps = sum(
-        ends[at] > onsets[at + 1] + _SLACK_S for at in range(len(events) - 1) if same[at] == same[at + 1]
-    )
+    overlaps = sum(ends[at] > onsets[at + 1] + _SLACK_S for at in range(len(events) - 1) if same[at] == same[at + 1])
     if overlaps:
         yield finding(
             "events-unsorted", run.participant, file, f"{overlaps} events begin before the one of the same kind before them ends",

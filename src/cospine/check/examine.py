@@ -53,7 +53,12 @@ class Examination:
 
 
 def examine(
-    root: Path, card: Path | None = None, *, verify: bool = True, validator: bool = True, said: Callable[[str], None] = logger.info
+    root: Path,
+    card: Path | None = None,
+    *,
+    verify: bool = True,
+    validator: bool = True,
+    said: Callable[[str], None] = logger.info,
 ) -> Examination:
     """Check a dataset.
 
@@ -144,15 +149,27 @@ def with_findings(dataset: Dataset) -> Dataset:
         if one.severity != "info" and (one.participant in chosen or (one.participant is None and _names(one, chosen)))
     ]
     people = tuple(
-        replace(person, findings=(*person.findings, *(one for one in found if one.participant == person.label or _names(one, {person.label}))))
+        replace(
+            person,
+            findings=(
+                *person.findings,
+                *(one for one in found if one.participant == person.label or _names(one, {person.label})),
+            ),
+        )
         for person in dataset.participants
     )
     overlay = scope.index.overlay
     if overlay is not None:
-        text = f"{len(overlay.files)} metadata files mended and {len(overlay.renames)} files renamed by cospine check --apply are used"
+        text = f"{len(overlay.files)} metadata files mended and {len(overlay.renames)} renamed by cospine check --apply are used"
         logger.info("%s (%s)", text, overlay.folder)
         found.append(
-            finding("overlay-used", None, tuple(sorted({*overlay.files, *overlay.renames})), text, f"Remove {overlay.folder} to read the dataset as it is.")
+            finding(
+                "overlay-used",
+                None,
+                tuple(sorted({*overlay.files, *overlay.renames})),
+                text,
+                f"Remove {overlay.folder} to read the dataset as it is.",
+            )
         )
     return replace(dataset, participants=people, findings=ordered([*dataset.findings, *found]))
 
@@ -173,7 +190,11 @@ def _as_meant(scope: Scope, card: Card, one: Finding) -> Finding:
     if one.code != "too-few-volumes" or not all(as_required(scope, card, file) for file in one.files):
         return one
     return finding(
-        "short-as-required", one.participant, one.files, f"{one.message}; so short by its card", "Nothing to do: cospine run leaves it aside."
+        "short-as-required",
+        one.participant,
+        one.files,
+        f"{one.message}; so short by its card",
+        "Nothing to do: cospine run leaves it aside.",
     )
 
 

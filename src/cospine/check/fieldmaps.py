@@ -119,7 +119,9 @@ def _checks(one: FieldmapSet, run: Run) -> list[Check]:
     affines = [grid[0] for grid in grids if grid is not None] if known else [np.eye(4)] * len(grids)
     shapes = [grid[1] for grid in grids if grid is not None] if known else [_NO_SHAPE] * len(grids)
     run_affine = of_run[0] if known and of_run is not None else np.eye(4)
-    sidecars = [{**sidecar, "TotalReadoutTime": readout_s(sidecar, shape)} for sidecar, shape in zip(one.sidecars, shapes, strict=True)]
+    sidecars = [
+        {**sidecar, "TotalReadoutTime": readout_s(sidecar, shape)} for sidecar, shape in zip(one.sidecars, shapes, strict=True)
+    ]
     run_sidecar = {**run.sidecar, "TotalReadoutTime": run.total_readout_s}
     # magnitudes are measured with the phase: their grid and time say the same
     found = check_set(one.kind, sidecars, affines, shapes, run_sidecar, run_affine)
@@ -180,7 +182,7 @@ def _shims(scope: Scope, person: Participant) -> Iterator[Finding]:
                 "shim-readjusted",
                 person.label,
                 [_relative(scope, run.bold) for group in groups for run in group],
-                f"ShimSetting of {listed(run.prefix for run in groups[0])} and {listed(run.prefix for run in groups[1])} differs by "
-                f"{distance:g} (sum of absolute differences)",
+                f"ShimSetting of {listed(run.prefix for run in groups[0])} and {listed(run.prefix for run in groups[1])} "
+                f"differs by {distance:g} (sum of absolute differences)",
                 "Nothing to do: each run needs the field map of its own shim.",
             )

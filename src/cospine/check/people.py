@@ -1,4 +1,4 @@
-"""participants.tsv and the README against what is there, tables as written, scanners, converters, and files nobody meant to share."""
+"""participants.tsv against what is there, tables as written, images against their siblings, converters, scanners, litter."""
 
 import json
 import re
@@ -98,15 +98,11 @@ def _comments(scope: Scope) -> Iterator[Finding]:
                 )
 
 
-def _contradicted(
-    scope: Scope, person: Participant, run: Run, said: Mapping[Kind, str], there: set[Kind]
-) -> Iterator[Finding]:
+def _contradicted(scope: Scope, person: Participant, run: Run, said: Mapping[Kind, str], there: set[Kind]) -> Iterator[Finding]:
     wrong = [kind for kind in KINDS if kind in said and kind in there]
     if not wrong:
         return
-    recordings = [
-        path.relative_to(scope.index.root).as_posix() for path in run.physio
-    ]
+    recordings = [path.relative_to(scope.index.root).as_posix() for path in run.physio]
     yield finding(
         "comment-contradicts",
         person.label,
@@ -150,11 +146,18 @@ def _tables(scope: Scope) -> Iterator[Finding]:
         if wrong:
             spelt[relative] = wrong
     if windows:
-        yield finding("crlf", None, windows, f"{len(windows)} tables with line ends of Windows; read as meant", "Write them with plain line feeds.")
+        yield finding(
+            "crlf",
+            None,
+            windows,
+            f"{len(windows)} tables with line ends of Windows; read as meant",
+            "Write them with plain line feeds.",
+        )
     if spelt:
         words = sorted({word for found in spelt.values() for word in found})
         yield finding(
-            "not-available", None, tuple(spelt), f"missing values spelt {', '.join(words)}; read as n/a", "Write n/a, as BIDS has it."
+            "not-available", None, tuple(spelt), f"missing values spelt {', '.join(words)}; read as n/a",
+            "Write n/a, as BIDS has it.",
         )  # fmt: skip
 
 
@@ -178,7 +181,11 @@ def _parameters(scope: Scope, covered: Mapping[str, frozenset[str]]) -> Iterator
                     people[one.about] = one.participant
     for (participant, file), texts in deviations.items():
         yield finding(
-            "parameter-differs", participant, file, f"{'; '.join(texts)} in most others", "Compare with the protocol of the session."
+            "parameter-differs",
+            participant,
+            file,
+            f"{'; '.join(texts)} in most others",
+            "Compare with the protocol of the session.",
         )
 
 
@@ -194,7 +201,9 @@ def _close(value: object, rule: object) -> bool:
 def _names(scope: Scope) -> Iterator[Finding]:
     """Names that the scanner gave to series: those of another task or repetition stand out."""
     for pictures in scope.by_kind.values():
-        names = {id(one): str(one.sidecar["ProtocolName"]) for one in pictures if isinstance(one.sidecar.get("ProtocolName"), str)}
+        names = {
+            id(one): str(one.sidecar["ProtocolName"]) for one in pictures if isinstance(one.sidecar.get("ProtocolName"), str)
+        }
         counted = sorted(names.values(), key=lambda name: -list(names.values()).count(name))
         if len(names) < 4 or len(set(names.values())) < 2 or 2 * list(names.values()).count(counted[0]) <= len(names):
             continue
@@ -252,7 +261,9 @@ def _sites(scope: Scope) -> Iterator[Finding]:
     for one in scope.pictures:
         serial = one.sidecar.get("DeviceSerialNumber")
         place = re.sub(r"[\s_]+", " ", str(one.sidecar.get("InstitutionName", ""))).strip()
-        maker = f"{one.sidecar.get('Manufacturer', '')} {one.sidecar.get('ManufacturersModelName', '')}".replace("MAGNETOM ", "").strip()
+        maker = f"{one.sidecar.get('Manufacturer', '')} {one.sidecar.get('ManufacturersModelName', '')}".replace(
+            "MAGNETOM ", ""
+        ).strip()
         if serial is not None or place:
             sites.setdefault((place, maker, str(serial or "")), []).append(one.participant)
     merged: dict[str, list[str]] = {}

@@ -1,8 +1,9 @@
 """Compliance with a protocol card: which image deviates in what.
 
-A card is a JSON object: `Name`, and `Images`, a list of {`Match`: entities and suffix that an image must have, `Require`: values}. A
-value is a number, a word, or a list of either; {`Value`: .., `Tolerance`: ..} gives numbers a tolerance. Keys are those of
-sidecars, and five that follow from image and slice times: `Shape`, `VoxelSize` (mm), `Volumes`, `Multiband`, `SliceOrder` (rank of each slice).
+A card is a JSON object: `Name`, and `Images`, a list of {`Match`: entities and suffix that an image must have, `Require`:
+values}. A value is a number, a word, or a list of either; {`Value`: .., `Tolerance`: ..} gives numbers a tolerance. Keys are those
+of sidecars, and five that follow from image and slice times: `Shape`, `VoxelSize` (mm), `Volumes`, `Multiband`, `SliceOrder` (rank
+of each slice).
 What a sidecar does not state is no deviation.
 """
 
@@ -106,7 +107,9 @@ def _card(content: Mapping[str, Any], source: str, remedy: str) -> Card:
             raise CoSpineError(f"Images {at}: Match is no object of words with a suffix", source, remedy)
         if not isinstance(require, dict) or not require:
             raise CoSpineError(f"Images {at}: Require is no object of values", source, remedy)
-        wanted.append(Wanted(match, {key: _value(value, f"Images {at}: {key}", source, remedy) for key, value in require.items()}))
+        wanted.append(
+            Wanted(match, {key: _value(value, f"Images {at}: {key}", source, remedy) for key, value in require.items()})
+        )
     return Card(str(content.get("Name", "unnamed")), source, tuple(wanted))
 
 
@@ -184,13 +187,12 @@ def _found(scope: Scope, picture: Picture, keys: Mapping[str, Any]) -> dict[str,
             header = image_header(scope.index.path(picture.relative))
         except CoSpineError:
             return found  # the reader tells of an image without a header
-        found |= {
-            key: value
-            for key, value in (
-                (_SHAPE, list(header.shape[:3])), (_VOXEL, [round(size, 4) for size in header.zooms_mm]), (_VOLUMES, header.volumes),
-            )  # fmt: skip
-            if key in keys
+        of_image = {
+            _SHAPE: list(header.shape[:3]),
+            _VOXEL: [round(size, 4) for size in header.zooms_mm],
+            _VOLUMES: header.volumes,
         }
+        found |= {key: value for key, value in of_image.items() if key in keys}
     return found
 
 

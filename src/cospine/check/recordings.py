@@ -126,7 +126,8 @@ def _durations(scope: Scope, person: Participant, channels: _Channels) -> Iterat
                 "physio-duration",
                 person.label,
                 path.relative_to(scope.index.root).as_posix(),
-                f"{recordings[0].samples.size} samples at {recordings[0].rate_hz:g} Hz last {lasts_s:.1f} s, Duration says {said:g}",
+                f"{recordings[0].samples.size} samples at {recordings[0].rate_hz:g} Hz last {lasts_s:.1f} s, "
+                f"Duration says {said:g}",
                 "Find out which is true: the file may be cut short, or the rate be wrong.",
             )
 
@@ -139,7 +140,9 @@ def _session(run: Run) -> tuple[Session, bool] | None:
     if not math.isfinite(run.tr_s):
         return None
     if run.shape and run.volumes:
-        return Session(run.prefix, run.volumes, run.tr_s, run.acquisition_clock_s, run.shape[3] if len(run.shape) > 3 else None), True
+        return Session(
+            run.prefix, run.volumes, run.tr_s, run.acquisition_clock_s, run.shape[3] if len(run.shape) > 3 else None
+        ), True
     ends = [onset + duration for onset, duration, _ in load_events(run)]
     last_s = max(ends, default=0.0)
     if not 0 < last_s < DAY_S:
@@ -158,7 +161,7 @@ def _choices(person: Participant, channels: _Channels) -> tuple[dict[tuple[str, 
     lengths: dict[str, str] = {}
     for run in person.runs:
         known = _session(run)
-        if known is None or not run.physio and not person.physio:
+        if known is None or (not run.physio and not person.physio):
             continue
         session, whole = known
         beside = [path for path in person.physio if path.parent == run.bold.parent and path not in run.physio]
@@ -187,7 +190,9 @@ def _of_kind(recordings: Sequence[Recording], kind: Kind) -> list[Recording]:
     """Those of a kind; of several without samples the first, for nobody can tell which signal is better."""
     mine = [one for one in recordings if one.kind == kind]
     blank = [one for one in mine if one.samples.strides == (0,)]
-    return [one for one in mine if one not in blank] + [one for at, one in enumerate(blank) if one.source != blank[at - 1].source or at == 0]
+    return [one for one in mine if one not in blank] + [
+        one for at, one in enumerate(blank) if one.source != blank[at - 1].source or at == 0
+    ]
 
 
 def _owner(source: str) -> str:
@@ -203,9 +208,10 @@ def swaps(choices: Mapping[tuple[str, Kind], Choice]) -> list[tuple[str, str, tu
             continue
         other = _owner(choice.placed.recording.source)
         back = choices.get((other, kind))
-        if prefix < other and back is not None and not back.named and back.placed is not None:
-            if _owner(back.placed.recording.source) == prefix:
-                found.setdefault((prefix, other), []).append(kind)
+        if prefix >= other or back is None or back.named or back.placed is None:
+            continue
+        if _owner(back.placed.recording.source) == prefix:
+            found.setdefault((prefix, other), []).append(kind)
     return [(one, other, tuple(kinds)) for (one, other), kinds in found.items()]
 
 
@@ -224,8 +230,8 @@ def _swapped(
             "physio-swapped",
             person.label,
             files,
-            f"by the scanner's clock the recordings of {what} named {one} were made during {other}, and those named {other} during {one}; "
-            "each run is given its own",
+            f"by the scanner's clock the recordings of {what} named {one} were made during {other}, and those named {other} during "
+            f"{one}; each run is given its own",
             "Exchange their names; cospine check --fix-plan shows how.",
         )
 

@@ -312,9 +312,13 @@ def apply_plan(plan: Plan, root: Path, output_dir: Path) -> Path:
     CoSpineError
         When the folder lies in the raw data.
     """
-    inside = output_dir.resolve().relative_to(root.resolve()).parts if output_dir.resolve().is_relative_to(root.resolve()) else None
+    inside = (
+        output_dir.resolve().relative_to(root.resolve()).parts if output_dir.resolve().is_relative_to(root.resolve()) else None
+    )
     if inside is not None and (not inside or inside[0] != "derivatives"):
-        raise CoSpineError("lies in the dataset, which is never written to", f"--apply {output_dir}", "name its derivatives/cospine")
+        raise CoSpineError(
+            "lies in the dataset, which is never written to", f"--apply {output_dir}", "name its derivatives/cospine"
+        )
     folder = output_dir / FOLDER
     files: dict[str, str] = {}
     contents: dict[str, bytes] = {}

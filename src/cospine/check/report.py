@@ -54,13 +54,18 @@ def page(examination: Examination) -> str:
     from jinja2 import Environment, PackageLoader, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("cospine.check", "templates"), autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("cospine.check", "templates"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     scope = examination.scope
     people = scope.index.participants
     severities = list(_SAYS)
     matrix = {
-        person: [sum(one.participant == person and one.severity == severity for one in examination.findings) for severity in severities]
+        person: [
+            sum(one.participant == person and one.severity == severity for one in examination.findings) for severity in severities
+        ]
         for person in people
     }
     return environment.get_template("findings.html").render(

@@ -91,8 +91,8 @@ def _copied(scope: Scope) -> Iterator[Finding]:
                 "sidecar-copied",
                 None,
                 files,
-                f"the sidecars of {listed(people)} {how}{_when(members[0].sidecar)}: times, shim and orientation are true of one of "
-                "them at most",
+                f"the sidecars of {listed(people)} {how}{_when(members[0].sidecar)}: times, shim and orientation are true "
+                "of one of them at most",
                 "Convert the images again from the DICOM files; until then trust no clock, shim or orientation of these.",
             )
 
@@ -121,7 +121,8 @@ def _claimed_twice(scope: Scope) -> Iterator[Finding]:
                 "series-claimed-twice",
                 first.participant,
                 (first.about, second.about),
-                f"both say that they are series {first.sidecar.get('SeriesNumber', '?')}{_when(first.sidecar)}, and the images differ",
+                f"both say that they are series {first.sidecar.get('SeriesNumber', '?')}{_when(first.sidecar)}, "
+                "and the images differ",
                 "Find out which series each image is, and convert the sidecar again.",
             )
 
@@ -232,7 +233,8 @@ def _slices(scope: Scope) -> Iterator[Finding]:
                     "multiband-differs",
                     one.participant,
                     one.about,
-                    f"MultibandAccelerationFactor is {stated:g}, the slice times show {factor} slices at a time; the slice times are used",
+                    f"MultibandAccelerationFactor is {stated:g}, the slice times show {factor} slices at a time; "
+                    "the slice times are used",
                     "Correct the one that is wrong.",
                 )
         for factor, members in inferred.items():
@@ -240,7 +242,8 @@ def _slices(scope: Scope) -> Iterator[Finding]:
                 "multiband-inferred",
                 None,
                 [one.about for one in members],
-                f"{len(members)} sidecars do not state MultibandAccelerationFactor; their slice times show {factor} slices at a time",
+                f"{len(members)} sidecars do not state MultibandAccelerationFactor; their slice times show {factor} slices "
+                "at a time",
                 f"Add MultibandAccelerationFactor: {factor}.",
             )
     without = [one for one in scope.pictures if one.suffix == "epi" and "SliceTiming" not in one.sidecar]
@@ -297,7 +300,8 @@ def _recordings(scope: Scope) -> Iterator[Finding]:
                 "task-name-differs",
                 participant,
                 tuple(wrong),
-                f"TaskName of recordings is {listed(repr(said) for said in wrong.values())}, not the task of the file; the file's is used",
+                f"TaskName of recordings is {listed(repr(said) for said in wrong.values())}, not the task of the file; "
+                "the file's is used",
                 "Correct the one that is wrong.",
             )
 

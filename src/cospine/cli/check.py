@@ -14,8 +14,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         help="say what is wrong with a dataset, and how to mend it",
-        description="Find what is wrong with a BIDS dataset: what the official validator finds and what it cannot know. Works on a "
-        "datalad clone without content, and on a tree whose images are lines of manifest.tsv, as far as that goes.",
+        description="Find what is wrong with a BIDS dataset: what the official validator finds and what it cannot know. Works "
+        "on a datalad clone without content, and on a tree whose images are lines of manifest.tsv, as far as that goes.",
         epilog="Exit status: 0 no error; 1 some; 2 the dataset or the card cannot be read.",
     )
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="dataset; never written to")

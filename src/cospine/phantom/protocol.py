@@ -372,7 +372,11 @@ def card(protocol: Protocol, volumes: int | None = None) -> dict[str, Any]:
         suffix: {"RepetitionTime": within(tr, 5e-4), "EchoTime": within(te, 1e-5), "FlipAngle": within(flip, 0.5)}
         for suffix, (tr, te, flip) in timing.items()
     }
-    gre = {"SliceThickness": within(p.gre_voxel_mm[2], 0.01), "Shape": list(p.gre_shape), "VoxelSize": within(list(p.gre_voxel_mm), 0.01)}
+    gre = {
+        "SliceThickness": within(p.gre_voxel_mm[2], 0.01),
+        "Shape": list(p.gre_shape),
+        "VoxelSize": within(list(p.gre_voxel_mm), 0.01),
+    }
     t1w = {"InversionTime": within(p.t1w_ti_s, 5e-4), "Shape": list(p.t1w_shape), "VoxelSize": within(list(p.t1w_voxel_mm), 0.01)}
     bold = {"PhaseEncodingDirection": "j", "PartialFourier": 1, "SliceOrder": [ranks[time] for time in p.slice_times_s]}
     return {
