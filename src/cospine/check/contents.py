@@ -108,8 +108,10 @@ def _sizes(scope: Scope) -> Iterator[Finding]:
     for path, size in sizes.items():
         person = next((part for part in path.split("/") if _PERSON.fullmatch(part)), None)
         middle = usual.get(path)
-        ratio = None if middle is None else size / middle
-        aside = "" if ratio is None else f", {100 * ratio:.0f} % of what the same image of others has ({middle / _MIB:.1f} MiB)"
+        ratio, aside = None, ""
+        if middle is not None:
+            ratio = size / middle
+            aside = f", {100 * ratio:.0f} % of what the same image of others has ({middle / _MIB:.1f} MiB)"
         if size % _MIB == 0:
             content = "is empty" if size == 0 else f"has exactly {size // _MIB} MiB, as transfers are cut"
             yield finding(

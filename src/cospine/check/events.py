@@ -45,13 +45,13 @@ def _in_time(run: Run, file: str, events: tuple[tuple[float, float, str], ...]) 
         if late or max(ends) > length_s + run.tr_s:
             said = f"{len(late)} of {len(events)} events begin" if late else f"the last event ends at {max(ends):.1f} s,"
             yield finding(
-                "events-beyond-run", run.participant, file, 
+                "events-beyond-run", run.participant, file,
                 f"{said} after the run's end at {length_s:.1f} s ({run.volumes} volumes)",
                 "Compare with the number of volumes that were acquired; events beyond the end are not modelled.",
             )  # fmt: skip
     if min(onsets) < 0:
         yield finding(
-            "events-before-run", run.participant, file, 
+            "events-before-run", run.participant, file,
             f"{sum(onset < 0 for onset in onsets)} events begin before the first volume",
             "Nothing to do if volumes were discarded; otherwise compare with the log of the stimulation.",
         )  # fmt: skip

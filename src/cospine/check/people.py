@@ -10,7 +10,7 @@ from cospine.check.recordings import KINDS, WORD, channels_there
 from cospine.check.scope import Picture, Scope, frozen, listed, rule_of
 from cospine.physio.recording import Kind
 
-_CHANNEL = {
+_CHANNEL: dict[Kind, re.Pattern[str]] = {
     "cardiac": re.compile(r"\b(puls\w*|ppg|cardiac|ecg|ekg|heart\w*|physio\w*)\b", re.IGNORECASE),
     "respiratory": re.compile(r"\b(resp\w*|breath\w*|belt|physio\w*)\b", re.IGNORECASE),
 }

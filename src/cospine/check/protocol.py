@@ -1,9 +1,9 @@
 """Compliance with a protocol card: which image deviates in what.
 
 A card is a JSON object: `Name`, and `Images`, a list of {`Match`: entities and suffix that an image must have, `Require`:
-values}. A value is a number, a word, or a list of either; {`Value`: .., `Tolerance`: ..} gives numbers a tolerance. Keys are those
-of sidecars, and five that follow from image and slice times: `Shape`, `VoxelSize` (mm), `Volumes`, `Multiband`, `SliceOrder` (rank
-of each slice).
+values}. A value is a number, a word, or a list of either; {`Value`: .., `Tolerance`: ..} gives numbers a tolerance. Keys are
+those of sidecars, and five that follow from image and slice times: `Shape`, `VoxelSize` (mm), `Volumes`, `Multiband`,
+`SliceOrder` (rank of each slice).
 What a sidecar does not state is no deviation.
 """
 

@@ -84,9 +84,8 @@ def kinds_of(path: Path, sidecar: Mapping[str, Any]) -> tuple[Kind, ...]:
     """What a recording holds, by its sidecar's columns, else by its name."""
     name = parse_name(path.name)
     named = "" if name is None else name.entities.get("recording", "")
-    kinds = [kind_of(column)[0] for column in words(sidecar, "Columns")]
-    physiological = [kind for kind in kinds if kind in KINDS] or [kind for kind in (kind_of(named)[0],) if kind in KINDS]
-    return tuple(dict.fromkeys(physiological))
+    said = {kind_of(column)[0] for column in words(sidecar, "Columns")}
+    return tuple(kind for kind in KINDS if kind in said) or tuple(kind for kind in KINDS if kind == kind_of(named)[0])
 
 
 def _from_sidecar(name: str, sidecar: Mapping[str, Any]) -> tuple[Recording, ...]:
@@ -230,8 +229,8 @@ def _swapped(
             "physio-swapped",
             person.label,
             files,
-            f"by the scanner's clock the recordings of {what} named {one} were made during {other}, and those named {other} during "
-            f"{one}; each run is given its own",
+            f"by the scanner's clock the recordings of {what} named {one} were made during {other}, "
+            f"and those named {other} during {one}; each run is given its own",
             "Exchange their names; cospine check --fix-plan shows how.",
         )
 
