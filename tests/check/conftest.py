@@ -85,7 +85,7 @@ class Tree:
         label = f"sub-{number:02d}"
         stem = f"{label}/func/{label}_task-{task}_recording-{kind}_physio"
         time = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-        wave = 2000 + 800 * np.sin(2 * np.pi * time * (1.1 if kind == "pulse" else 0.25) + 0.1 * number)
+        wave = 2000 + 800 * np.sin(2 * np.pi * time * (1.1 if kind == "pulse" else 0.25) + 0.1 * number + (task == TASKS[0]))
         write_bytes(self / f"{stem}.tsv.gz", gzip.compress("\n".join(f"{value:.0f}" for value in wave).encode() + b"\n", mtime=0))
         about = {
             "SamplingFrequency": RATE_HZ,

@@ -53,6 +53,15 @@ def another_run(tree):
     tree.recording(1, "motorL", "pulse", at, run, StartTime=round(1000 * at), ClockTime=None)
 
 
+def copied_recording(tree):
+    shutil.copy(tree / f"{L}{PULSE}.tsv.gz", tree / f"{R}{PULSE}.tsv.gz")
+
+
+def copied_start(tree):
+    milliseconds(tree)
+    shutil.copy(tree / f"{L}{PULSE}.json", tree / f"{L.replace('sub-01', 'sub-02')}{PULSE}.json")
+
+
 def swapped(tree):
     for task, other in (("motorL", "motorR"), ("motorR", "motorL")):
         for kind in ("pulse", "respiratory"):
@@ -156,6 +165,8 @@ TROUBLES = [
     Trouble("sidecar of another person", copy_sidecar, "sidecar-copied", "sub-01, sub-02", participant=None),
     Trouble("recording in ms since midnight", milliseconds, "physio-start-time", "milliseconds"),
     Trouble("recording of another run under this name", another_run, "physio-elsewhere", "covers nothing"),
+    Trouble("recording copied under another name", copied_recording, "recording-copied", "byte for byte"),
+    Trouble("sidecar of another person's recording", copied_start, "sidecar-copied", "same millisecond", participant=None),
     Trouble("recordings of two runs swapped", swapped, "physio-swapped", "made during sub-01_task-motorR"),
     Trouble("recording covers a part", partial, "physio-partial", "53 %"),
     Trouble("one channel missing", lambda tree: without(tree, f"{L}{BREATH}"), "physio-channel-missing", "none of breathing"),

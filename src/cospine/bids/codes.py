@@ -66,6 +66,7 @@ READER: dict[str, tuple[Severity, str]] = {
 CHECK: dict[str, tuple[Severity, str]] = {
     "validator-error": ("error", "an error of the official BIDS validator"),
     "image-copied": ("warning", "two images with the same content"),
+    "recording-copied": ("warning", "two recordings with the same content"),
     "series-claimed-twice": ("warning", "two images of a person say that they are the same series at the same time, and differ"),
     "sidecar-copied": ("warning", "a sidecar is another person's: times, shim and orientation are not its own"),
     "cut-transfer": ("warning", "the size, all that is known of the file, is one at which transfers are cut"),

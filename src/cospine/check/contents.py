@@ -4,11 +4,13 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from cospine.bids import Finding, finding
-from cospine.check.scope import FEWEST, Picture, Scope
+from cospine.bids.absent import Absent
+from cospine.check.scope import FEWEST, Scope
 
 _MIB = 1 << 20
 # Compressed sizes of one kind of image differ by some per cent between people; a series cut in two by half.
@@ -42,41 +44,60 @@ def check_contents(scope: Scope) -> Iterator[Finding]:
 # --- copies ----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _File:
+    """An image or a recording."""
+
+    participant: str
+    relative: str
+    absent: Absent | None
+    code: str
+
+
+def _files(scope: Scope) -> list[_File]:
+    images = [_File(one.participant, one.relative, one.absent, "image-copied") for one in scope.pictures]
+    return images + [
+        _File(person, entry.relative, scope.index.absent.get(entry.relative), "recording-copied")
+        for person in scope.index.participants
+        for entry in scope.index.entries(person, "func")
+        if entry.name.suffix == "physio" and entry.name.extension != ".json"
+    ]
+
+
 def _copies(scope: Scope) -> Iterator[Finding]:
-    groups: dict[str, list[Picture]] = {}
-    for one in scope.pictures:
+    files = _files(scope)
+    groups: dict[str, list[_File]] = {}
+    for one in files:
         if one.absent is not None and one.absent.key:
             groups.setdefault(one.absent.key, []).append(one)
-    for content, members in _equal_here(scope):
+    for content, members in _equal_here(scope, files):
         groups.setdefault(content, []).extend(members)
-    pairs: dict[tuple[str, ...], None] = {}
     for members in groups.values():
-        if len(members) > 1:
-            pairs[tuple(sorted(one.relative for one in members))] = None
-    people = {one.relative: one.participant for one in scope.pictures}
-    for files in pairs:
-        owners = sorted({people[file] for file in files})
+        if len(members) < 2:
+            continue
+        owners = sorted({one.participant for one in members})
         whose = f"of {' and '.join(owners)} " if len(owners) > 1 else ""
+        what = "images" if members[0].code == "image-copied" else "recordings"
         yield finding(
-            "image-copied",
+            members[0].code,
             owners[0] if len(owners) == 1 else None,
-            files,
-            f"{len(files)} images {whose}hold the same, byte for byte",
-            "Find out whose image it is, and convert the others again.",
+            sorted(one.relative for one in members),
+            f"{len(members)} {what} {whose}hold the same, byte for byte",
+            "Find out whose it is, and convert the others again.",
         )
 
 
-def _equal_here(scope: Scope) -> list[tuple[str, list[Picture]]]:
-    """Images on this disk with equal contents; only those of equal size are read."""
-    by_size: dict[int, list[tuple[Picture, Path]]] = {}
-    for one in scope.pictures:
+def _equal_here(scope: Scope, files: list[_File]) -> list[tuple[str, list[_File]]]:
+    """Files on this disk with equal contents; only those of equal size are read."""
+    by_size: dict[int, list[tuple[_File, Path]]] = {}
+    for one in files:
         path = scope.index.path(one.relative)
         if one.absent is None and path.is_file():
             by_size.setdefault(path.stat().st_size, []).append((one, path))
     candidates = [pair for same in by_size.values() if len(same) > 1 for pair in same]
     with ThreadPoolExecutor(4) as pool:
         digests = list(pool.map(lambda pair: _digest(pair[1]), candidates))
-    groups: dict[str, list[Picture]] = {}
+    groups: dict[str, list[_File]] = {}
     for (one, _), content in zip(candidates, digests, strict=True):
         groups.setdefault(content, []).append(one)
     return [(content, members) for content, members in groups.items() if content and len(members) > 1]

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from cospine.bids import Finding, finding
-from cospine.bids.clock import clock_s
+from cospine.bids.clock import DAY_S, clock_s
 from cospine.bids.runs import multiband_of
 from cospine.bids.tables import number
 from cospine.check.scope import Picture, Scope, frozen, listed, rule_of
@@ -32,6 +32,7 @@ _SUBJECTS = {
 def check_sidecars(scope: Scope) -> Iterator[Finding]:
     """All that sidecars alone can tell."""
     yield from _copied(scope)
+    yield from _copied_recordings(scope)
     yield from _claimed_twice(scope)
     yield from _readout(scope)
     yield from _impossible(scope)
@@ -75,6 +76,8 @@ def _copied(scope: Scope) -> Iterator[Finding]:
         for one in pictures:
             keys = {("moment", mark) for mark in (_moment(one.sidecar),) if mark is not None}
             keys |= {("body", mark) for mark in (_fingerprint(one.sidecar),) if mark is not None}
+            if _time_of(one.sidecar) is not None:  # word for word, whatever the precision of its clock
+                keys.add(("whole", json.dumps(one.sidecar, sort_keys=True)))
             for key in keys:
                 groups.setdefault(key, []).append(one)
         told: set[tuple[str, ...]] = set()
@@ -94,6 +97,32 @@ def _copied(scope: Scope) -> Iterator[Finding]:
                 f"the sidecars of {listed(people)} {how}{_when(members[0].sidecar)}: times, shim and orientation are true "
                 "of one of them at most",
                 "Convert the images again from the DICOM files; until then trust no clock, shim or orientation of these.",
+            )
+
+
+def _copied_recordings(scope: Scope) -> Iterator[Finding]:
+    """Recordings of two people that say that they began at the same moment of a day and took as long."""
+    groups: dict[tuple[Any, ...], list[tuple[str, str]]] = {}
+    for person in scope.index.participants:
+        for entry in scope.index.entries(person, "func"):
+            if entry.name.suffix != "physio" or entry.name.extension == ".json":
+                continue
+            sidecar = scope.index.sidecar(entry)
+            start, duration = (number(sidecar.content.get(key)) for key in ("StartTime", "Duration"))
+            if start is not None and start > DAY_S and sidecar.files:
+                mark = (start, duration, frozen(sidecar.content.get("Columns")))
+                groups.setdefault(mark, []).append((person, sidecar.files[-1]))
+    for (start, *_), members in groups.items():
+        people = list(dict.fromkeys(person for person, _ in members))
+        files = tuple(dict.fromkeys(file for _, file in members))
+        if len(people) > 1 and len(files) > 1:
+            yield finding(
+                "sidecar-copied",
+                None,
+                files,
+                f"the recordings of {listed(people)} say that they began at the same millisecond (StartTime {start:.10g}): "
+                "the time is true of one of them at most",
+                "Write the sidecars again from the recorder's logs.",
             )
 
 
