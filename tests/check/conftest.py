@@ -42,7 +42,9 @@ class Tree:
         """A bright body in noise of a seed."""
         rng = np.random.default_rng(seed)
         index = np.indices(SHAPE)
-        body = (900.0 + 150 * np.sin(index[0]) * np.cos(index[1] / 2)) * (sum(((index[a] - SHAPE[a] / 2) / (0.42 * SHAPE[a])) ** 2 for a in range(3)) < 1)
+        body = (900.0 + 150 * np.sin(index[0]) * np.cos(index[1] / 2)) * (
+            sum(((index[a] - SHAPE[a] / 2) / (0.42 * SHAPE[a])) ** 2 for a in range(3)) < 1
+        )
         data = body[..., None] + rng.normal(0, 12, (*SHAPE, volumes or 1))
         data = data[..., 0] if volumes is None else data
         write_nifti(self.root / relative, data.astype(np.int16), affine, tr_s=TR_S if volumes else None)
@@ -75,12 +77,15 @@ class Tree:
                 series = 6 + 3 * at + (direction == "PA")
                 intended = [f"bids::{bold}.nii.gz"]
                 write_json(
-                    self / f"{name}.json", epi_pair_sidecar(SMALL, site, direction, shim, when, f"pair{task}", intended, series) | body
+                    self / f"{name}.json",
+                    epi_pair_sidecar(SMALL, site, direction, shim, when, f"pair{task}", intended, series) | body,
                 )
             for kind in ("pulse", "respiratory"):
                 self.recording(number, task, kind, begin_s - 20.0, begin_s)
 
-    def recording(self, number: int, task: str, kind: str, at_s: float, run_s: float, seconds: float = 90.0, **changes: Any) -> None:
+    def recording(
+        self, number: int, task: str, kind: str, at_s: float, run_s: float, seconds: float = 90.0, **changes: Any
+    ) -> None:
         """A recording that began at a time of day."""
         label = f"sub-{number:02d}"
         stem = f"{label}/func/{label}_task-{task}_recording-{kind}_physio"

@@ -34,10 +34,25 @@ def test_motor(shared):
     assert people(found["shim-readjusted"]) == ["sub-05", "sub-18"]
     assert people(found["protocol-deviation"]) == ["sub-10", "sub-17", "sub-22"]
     assert [one.participant for one in found["size-out-of-line"]] == ["sub-01", "sub-01", "sub-01", "sub-02"]
-    for code in ("one-b0-identifier", "readout-on-non-epi", "task-name-differs", "physio-start-time", "fieldmap-not-stated", "stranger"):
+    for code in (
+        "one-b0-identifier",
+        "readout-on-non-epi",
+        "task-name-differs",
+        "physio-start-time",
+        "fieldmap-not-stated",
+        "stranger",
+    ):
         assert people(found[code]) == everyone
     assert len(found["readme-contradicts"]) == 6
-    for code in ("dialects", "description-contradicts", "crlf", "not-available", "litter", "clock-spelling", "task-description-differs"):
+    for code in (
+        "dialects",
+        "description-contradicts",
+        "crlf",
+        "not-available",
+        "litter",
+        "clock-spelling",
+        "task-description-differs",
+    ):
         assert code in found
     for code in ("sidecar-copied", "physio-elsewhere", "physio-partial", "comment-contradicts", "fieldmap-gap", "fieldmap-shim",
                  "cut-transfer", "slice-order-differs", "no-slice-timing", "events-differ", "physio-duration"):  # fmt: skip

@@ -19,7 +19,9 @@ def written(folder, content):
 
 
 def found(tree, path=None):
-    return [one for one in examine(tree.root, path, validator=False).findings if one.code in ("protocol-deviation", "other-protocol")]
+    return [
+        one for one in examine(tree.root, path, validator=False).findings if one.code in ("protocol-deviation", "other-protocol")
+    ]
 
 
 def image(require, **match):

@@ -21,7 +21,10 @@ def test_issues_become_findings(monkeypatch, tmp_path):
         {"code": "KEY", "subCode": "DwellTime", "severity": "warning", "location": "/sub-02/a.json"},
         {"code": "HINT", "severity": "ignore"},
     ]
-    content = {"issues": {"issues": issues, "codeMessages": {"EMPTY_FILE": "Empty\nfiles.", "KEY": "A key is missing."}}, "summary": {}}
+    content = {
+        "issues": {"issues": issues, "codeMessages": {"EMPTY_FILE": "Empty\nfiles.", "KEY": "A key is missing."}},
+        "summary": {},
+    }
     answer(monkeypatch, json.dumps(content).encode())
     empty, key = validator.check_with_validator(tmp_path)
     assert (empty.code, empty.severity, empty.participant) == ("validator-error", "error", "sub-01")

@@ -47,7 +47,7 @@ def everything(root: Path) -> None:
 @QUIETLY
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1), st.integers(0, 3))
 def test_no_value_in_a_sidecar_stops_the_checks(metadata, content, which):
-    files = sorted(metadata.glob("sub-*/*/*.json"))[which::4] + [metadata / "dataset_description.json"]
+    files = [*sorted(metadata.glob("sub-*/*/*.json"))[which::4], metadata / "dataset_description.json"]
     before = {path: path.read_bytes() for path in files}
     try:
         for path in files:

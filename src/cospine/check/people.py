@@ -56,8 +56,8 @@ def said_missing(attributes: Mapping[str, str], task: str, tasks: Sequence[str])
     """Channels that a row of participants.tsv says a run lacks, each with the words that say so."""
     found: dict[Kind, str] = {}
     for column, value in attributes.items():
-        for kind in KINDS:
-            if _CHANNEL[kind].fullmatch(column.split("_")[0]) and value.lower() in _ABSENT:
+        for kind, words in _CHANNEL.items():
+            if words.fullmatch(column.split("_")[0]) and value.lower() in _ABSENT:
                 found.setdefault(kind, f"{column}: {value}")
         for clause in _CLAUSE.split(value):
             if not _LACKING.search(clause):
@@ -68,8 +68,8 @@ def said_missing(attributes: Mapping[str, str], task: str, tasks: Sequence[str])
             named = [one for one in named if not any(one != other and one in other for other in named)]
             if named and task not in named:
                 continue
-            for kind in KINDS:
-                if _CHANNEL[kind].search(clause):
+            for kind, words in _CHANNEL.items():
+                if words.search(clause):
                     found.setdefault(kind, f"{column}: {value}")
     return found
 

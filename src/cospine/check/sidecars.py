@@ -74,7 +74,7 @@ def _copied(scope: Scope) -> Iterator[Finding]:
     for pictures in scope.by_kind.values():
         groups: dict[tuple[Any, ...], list[Picture]] = {}
         for one in pictures:
-            keys = {("moment", mark) for mark in (_moment(one.sidecar),) if mark is not None}
+            keys: set[tuple[str, Any]] = {("moment", mark) for mark in (_moment(one.sidecar),) if mark is not None}
             keys |= {("body", mark) for mark in (_fingerprint(one.sidecar),) if mark is not None}
             if _time_of(one.sidecar) is not None:  # word for word, whatever the precision of its clock
                 keys.add(("whole", json.dumps(one.sidecar, sort_keys=True)))
