@@ -1,7 +1,6 @@
 """What datasets in the wild do: each trouble made in a dataset that had none, found, explained, and survived by `cospine run`."""
 
 import gzip
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from check.conftest import AFFINE, SHAPE, VOLUMES, Tree, clock_text, complete
 
-from cospine.bids import read_json, write_nifti, write_text
+from cospine.bids import write_text
 from cospine.check.examine import examine
 from cospine.cli.main import main
 
@@ -361,7 +360,23 @@ def test_raw_data_are_not_touched(tree):
     assert {path: path.read_bytes() for path in tree.root.rglob("*") if path.is_file()} == before
 
 
-def test_images_that_are_far_too_large_never_matter_to_metadata(tree):
-    write_nifti(tree / "sub-01/anat/sub-01_acq-other_T1w.nii.gz", np.zeros((2, 2, 2), np.int16), np.eye(4))
-    assert read_json(tree / f"{L}_bold.json") == json.loads((tree / f"{L}_bold.json").read_text())
-    assert examine(tree.root, verify=False, validator=False).failed is False
+def test_a_clone_without_any_content_is_checked_as_far_as_that_goes(tree):
+    for number, path in enumerate(sorted(tree.root.rglob("*.gz"))):
+        key = f"SHA256E-s{2_000_000 + number}--{number:064x}.nii.gz"
+        path.unlink()
+        path.symlink_to(f"../../.git/annex/objects/aa/bb/{key}/{key}")
+    copied = "SHA256E-s7000000--abc.nii.gz"
+    for task in ("motorL", "motorR"):
+        path = tree / f"sub-01/fmap/sub-01_acq-{task}_dir-AP_epi.nii.gz"
+        path.unlink()
+        path.symlink_to(f"../../.git/annex/objects/aa/bb/{copied}/{copied}")
+    found = examine(tree.root)
+    assert not found.failed
+    assert {one.code for one in found.findings if one.severity == "warning"} == {"image-copied"}
+    assert {"content-elsewhere", "validator-absent"} <= {one.code for one in found.findings}
+
+
+def test_a_pointer_in_place_of_content_is_no_image(tree):
+    write_text(tree / f"{L}_bold.nii.gz", "/annex/objects/SHA256E-s123456--abcdef.nii.gz")
+    found = [one for one in examine(tree.root, validator=False).findings if one.severity == "error"]
+    assert [(one.code, one.files) for one in found] == [("content-missing", (f"{L}_bold.nii.gz",))]

@@ -17,6 +17,8 @@ _PROGRAM = "bids-validator-deno"
 _MODULE = "bids_validator_deno"
 _LIMIT_S = 600.0
 _PERSON = re.compile(r"sub-[a-zA-Z0-9+]+")
+_SENTENCE = re.compile(r"(?<=[.!?])\s")
+_LONGEST = 240  # characters of what the validator says of one issue
 _CODES = {"error": "validator-error", "warning": "validator-warning"}
 _INSTALL = "pip install cospine[validator]"
 
@@ -80,6 +82,7 @@ def _findings(issues: Sequence[Mapping[str, Any]], meanings: Mapping[str, str]) 
         people = {match[0] for file in files if (match := _PERSON.match(file))}
         meaning = " ".join(str(meanings.get(code, "")).split())
         told = next((str(one["issueMessage"]).strip() for one in members if one.get("issueMessage")), "")
+        told = _SENTENCE.split(" ".join(told.split()), maxsplit=1)[0][:_LONGEST]
         text = " ".join(part for part in (f"{code}{f' {key}' if key else ''}:", meaning, told) if part)
         yield finding(
             _CODES[severity],
