@@ -380,3 +380,15 @@ def test_a_pointer_in_place_of_content_is_no_image(tree):
     write_text(tree / f"{L}_bold.nii.gz", "/annex/objects/SHA256E-s123456--abcdef.nii.gz")
     found = [one for one in examine(tree.root, validator=False).findings if one.severity == "error"]
     assert [(one.code, one.files) for one in found] == [("content-missing", (f"{L}_bold.nii.gz",))]
+
+
+def test_what_rests_on_a_copied_sidecar_says_so(tree):
+    copy_sidecar(tree)
+    for kind in ("pulse", "respiratory"):
+        at = tree.clock_s(2, "motorL") - 20
+        tree.recording(2, "motorL", kind, at, at, StartTime=round(1000 * at), ClockTime=None)
+    found = [one for one in examine(tree.root, validator=False).findings if one.participant == "sub-02"]
+    elsewhere = [one for one in found if one.code == "physio-elsewhere"]
+    assert len(elsewhere) == 2
+    doubtful = [one for one in found if one.code.startswith(("physio-else", "fieldmap-shim", "fieldmap-gap"))]
+    assert all("sub-02_task-motorL_bold.json, which another person has too" in one.message for one in doubtful)

@@ -14,12 +14,19 @@ from cospine.check.protocol import IN_DATASET, Card, as_required, check_protocol
 from cospine.check.readme import check_readme
 from cospine.check.recordings import check_recordings
 from cospine.check.scope import Scope
-from cospine.check.sidecars import check_sidecars
+from cospine.check.sidecars import check_sidecars, copied_files
 from cospine.check.validator import check_with_validator
 
 logger = logging.getLogger(__name__)
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
+# what follows from clocks, shims and orientations that sidecars state
+_OF_SIDECARS = frozenset(
+    {
+        "physio-swapped", "physio-of-another-run", "physio-elsewhere", "physio-partial", "fieldmap-gap", "fieldmap-shim",
+        "fieldmap-rotated", "fieldmap-orientation", "phase-shim", "shim-readjusted",
+    }
+)  # fmt: skip
 # of what the reader says of every image that is not here: said once instead
 _OF_CONTENT = ("content-missing",)
 
@@ -127,8 +134,9 @@ def scope_of(dataset: Dataset) -> Scope:
 def metadata_findings(scope: Scope, card: Card) -> Iterator[Finding]:
     """Everything that names, sidecars, tables and recordings tell; reads no image but for its header."""
     yield from check_sidecars(scope)
-    yield from check_fieldmaps(scope)
-    yield from check_recordings(scope)
+    copied = copied_files(scope)
+    for one in (*check_fieldmaps(scope), *check_recordings(scope)):
+        yield _qualified(one, copied)
     yield from check_events(scope)
     yield from check_people(scope, card.covered())
     yield from check_readme(scope)
@@ -177,6 +185,18 @@ def with_findings(dataset: Dataset) -> Dataset:
 def _names(one: Finding, labels: set[str]) -> bool:
     """Whether a finding about several people names a file of one of these."""
     return any(file.split("/")[0] in labels for file in one.files)
+
+
+def _qualified(one: Finding, copied: frozenset[str]) -> Finding:
+    """A finding that rests on a clock, a shim or an orientation, which may be another person's."""
+    if one.code not in _OF_SIDECARS or not copied:
+        return one
+    stems = {file.partition(".")[0] for file in one.files}
+    stems |= {f"{stem.partition('_recording-')[0].removesuffix('_physio')}_bold" for stem in stems}
+    doubtful = sorted(f"{stem}.json" for stem in stems if f"{stem}.json" in copied)
+    if not doubtful:
+        return one
+    return replace(one, message=f"{one.message}; but that rests on {', '.join(doubtful)}, which another person has too")
 
 
 def _of_reader(scope: Scope, card: Card) -> list[Finding]:

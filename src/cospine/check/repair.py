@@ -8,7 +8,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cospine.bids.runs import multiband_of
 from cospine.bids.tables import NOT_AVAILABLE, number
 from cospine.check.recordings import run_choices, swaps
 from cospine.check.scope import Picture, Scope
-from cospine.check.sidecars import slice_times
+from cospine.check.sidecars import copied_files, slice_times
 from cospine.errors import CoSpineError
 from cospine.physio.tables import CLOCK, start_of
 
@@ -58,14 +58,17 @@ def make_plan(scope: Scope) -> Plan:
     """
     edits: dict[str, dict[str, Any]] = {}
     renames: dict[str, str] = {}
+    copied = copied_files(scope)
     for one in scope.pictures:
         for key, value in _of_image(one):
             edits.setdefault(one.json, {})[key] = value
     for person in scope.dataset.participants:
-        for file, key, value in (*_links(scope, person), *_recordings(scope, person)):
+        clocks = {run.prefix for run in person.runs if _json_of(scope, run.bold) not in copied}
+        for file, key, value in (*_links(scope, person), *_recordings(scope, person, clocks)):
             edits.setdefault(file, {})[key] = value
         renames |= _phase_names(scope, person, edits)
-        renames |= _exchanged(scope, person)
+        if len(clocks) == len(person.runs):
+            renames |= _exchanged(scope, person)
     edits.pop("", None)
     # a file at the root speaks for all: it is mended only where all say the same, and inherited files are left alone
     own = {file: changes for file, changes in edits.items() if "/" in file}
@@ -161,10 +164,19 @@ def _phase_names(scope: Scope, person: Participant, edits: dict[str, dict[str, A
 # --- recordings ------------------------------------------------------------------------------------------------------
 
 
-def _recordings(scope: Scope, person: Participant) -> Iterator[tuple[str, str, Any]]:
-    """StartTime in seconds from the first volume of the run that each recording belongs to, and its TaskName."""
+def _json_of(scope: Scope, image: Path) -> str:
+    """Sidecar beside an image, relative to the root."""
+    relative = image.relative_to(scope.index.root).as_posix()
+    return f"{relative.removesuffix('.gz').removesuffix('.nii')}.json"
+
+
+def _recordings(scope: Scope, person: Participant, clocks: Set[str]) -> Iterator[tuple[str, str, Any]]:
+    """StartTime in seconds from the first volume of the run that each recording belongs to, and its TaskName.
+
+    Times are left alone where the run's clock (`clocks`: prefixes of the runs that have their own) may be another person's.
+    """
     entries = {scope.index.path(entry.relative): entry for entry in scope.index.entries(person.label, "func")}
-    partner = _partners(scope, person)
+    partner = _partners(scope, person) if len(clocks) == len(person.runs) else {}
     runs = {run.prefix: run for run in person.runs}
     for run in person.runs:
         owner = runs[partner.get(run.prefix, run.prefix)]
@@ -178,7 +190,7 @@ def _recordings(scope: Scope, person: Participant) -> Iterator[tuple[str, str, A
             if isinstance(said, str) and _plain(said) != owner.task.lower():
                 yield files[-1], "TaskName", owner.task
             start_s, at_s, _ = start_of(sidecar)
-            if start_s is not None or at_s is None or owner.acquisition_clock_s is None:
+            if start_s is not None or at_s is None or owner.acquisition_clock_s is None or owner.prefix not in clocks:
                 continue
             first_s = clock_difference_s(at_s, owner.acquisition_clock_s)
             if not math.isfinite(first_s):

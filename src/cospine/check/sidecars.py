@@ -70,6 +70,11 @@ def _fingerprint(sidecar: Mapping[str, Any]) -> tuple[Any, ...] | None:
     return tuple(frozen(sidecar.get(key)) for key in (*_PERSONAL, "FlipAngle"))
 
 
+def copied_files(scope: Scope) -> frozenset[str]:
+    """Sidecars that another person has too: whose clock, shim and orientation they hold is not known."""
+    return frozenset(file for found in (_copied(scope), _copied_recordings(scope)) for one in found for file in one.files)
+
+
 def _copied(scope: Scope) -> Iterator[Finding]:
     for pictures in scope.by_kind.values():
         groups: dict[tuple[Any, ...], list[Picture]] = {}
