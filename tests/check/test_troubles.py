@@ -11,6 +11,7 @@ from check.conftest import AFFINE, SHAPE, VOLUMES, Tree, clock_text, complete
 
 from cospine.bids import write_text
 from cospine.check.examine import examine
+from cospine.check.people import said_missing
 from cospine.cli.main import main
 
 L, R = "sub-01/func/sub-01_task-motorL", "sub-01/func/sub-01_task-motorR"
@@ -392,3 +393,19 @@ def test_what_rests_on_a_copied_sidecar_says_so(tree):
     assert len(elsewhere) == 2
     doubtful = [one for one in found if one.code.startswith(("physio-else", "fieldmap-shim", "fieldmap-gap"))]
     assert all("sub-02_task-motorL_bold.json, which another person has too" in one.message for one in doubtful)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("no motor_L physio", {"motorL": {"cardiac", "respiratory"}, "motorR": set()}),
+        ("no pulse", {"motorL": {"cardiac"}, "motorR": {"cardiac"}}),
+        ("motorR: resp missing", {"motorL": set(), "motorR": {"respiratory"}}),
+        ("breathing not recorded", {"motorL": {"respiratory"}, "motorR": {"respiratory"}}),
+        ("pulse signal not good", {"motorL": set(), "motorR": set()}),
+        ("left-handed", {"motorL": set(), "motorR": set()}),
+    ],
+)
+def test_comments_are_read_as_people_write_them(text, missing):
+    tasks = ["motorL", "motorR"]
+    assert {task: set(said_missing({"comments": text}, task, tasks)) for task in tasks} == missing

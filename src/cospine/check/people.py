@@ -14,7 +14,10 @@ _CHANNEL: dict[Kind, re.Pattern[str]] = {
     "cardiac": re.compile(r"\b(puls\w*|ppg|cardiac|ecg|ekg|heart\w*|physio\w*)\b", re.IGNORECASE),
     "respiratory": re.compile(r"\b(resp\w*|breath\w*|belt|physio\w*)\b", re.IGNORECASE),
 }
-_LACKING = re.compile(r"\b(no|not|without|missing|lacks?|lacking|lost|absent|none|failed)\b", re.IGNORECASE)
+_LACKING = re.compile(
+    r"\b(no|without|missing|lacks?|lacking|lost|absent|none|not (?:recorded|acquired|available|saved|collected|there))\b",
+    re.IGNORECASE,
+)
 _CLAUSE = re.compile(r"[;.]|\bbut\b", re.IGNORECASE)
 _ABSENT = frozenset({"no", "n", "0", "false", "missing", "absent"})
 _PRESENT = frozenset({"yes", "y", "1", "true", "present"})
@@ -99,7 +102,7 @@ def _comments(scope: Scope) -> Iterator[Finding]:
 
 
 def _contradicted(scope: Scope, person: Participant, run: Run, said: Mapping[Kind, str], there: set[Kind]) -> Iterator[Finding]:
-    wrong = [kind for kind in KINDS if kind in said and kind in there]
+    wrong: list[Kind] = [kind for kind in KINDS if kind in said and kind in there]
     if not wrong:
         return
     recordings = [path.relative_to(scope.index.root).as_posix() for path in run.physio]

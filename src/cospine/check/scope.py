@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -85,7 +85,6 @@ class Scope:
 
     dataset: Dataset
     index: Index
-    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
