@@ -48,6 +48,7 @@ def test_brain_task(shared):
 @pytest.mark.parametrize("name", ["ds005884-meta", "ds005883-meta-part"])
 def test_metadata_without_images(shared, name):
     dataset = read_dataset(shared / "data" / name)
-    assert codes(dataset, "error") == ["no-bold"]
+    assert set(codes(dataset, "error")) == {"content-missing"}
     assert dataset.runnable == ()
+    assert all(person.runs and not person.t1w and not person.fieldmaps for person in dataset.participants)
     assert all(person.attributes["age"] for person in dataset.participants)

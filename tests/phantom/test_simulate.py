@@ -16,6 +16,7 @@ import pytest
 from scipy import interpolate, ndimage
 from scipy.spatial.transform import Rotation
 
+from cospine.check.examine import examine
 from cospine.errors import CoSpineError
 from cospine.phantom import scene, session, tissues
 from cospine.phantom import simulate as simulation
@@ -126,6 +127,12 @@ def test_the_official_validator_finds_no_error(dataset: Path, tmp_path: Path):
     )
     issues = json.loads(done.stdout)["issues"]["issues"]
     assert [i for i in issues if i["severity"] == "error"] == []
+
+
+def test_nothing_is_found_in_it_against_the_card_it_brings(dataset: Path):
+    found = examine(dataset, validator=False)
+    assert found.card.name == "CoSpine, digital, coarse"
+    assert [one for one in found.findings if one.severity != "info"] == []
 
 
 def test_images_and_sidecars_agree(dataset: Path):

@@ -1,7 +1,9 @@
 """What is attached to a run: its events, its phase images and its physiological recordings."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cospine.bids.clock import DAY_S
 from cospine.bids.findings import Report
@@ -20,9 +22,12 @@ def find_events(index: Index, entry: Entry, say: Report) -> Path | None:
             say("no-events", "no events table for this task run", "Add it to have activation estimated.")
         return None
     table = tables[-1]
-    path = index.root / table.relative
+    path = index.path(table.relative)
     try:
         columns = read_tsv(path)
+        if not any(columns.values()) and {"onset", "duration"} <= columns.keys():
+            say("no-events", "the events table holds no event", "Nothing to do if there were none.", (table.relative,))
+            return None
         for name in ("onset", "duration"):
             values = [float(value) for value in columns[name] if value != "n/a"]
             if not all(map(math.isfinite, values)) or (name == "onset" and not values):
@@ -68,7 +73,7 @@ def find_phase(index: Index, entry: Entry) -> Path | None:
         if name.suffix != entry.name.suffix or name.entities.get("part") != "phase" or name.extension not in IMAGE_EXTENSIONS:
             continue
         if _without(candidate, "part") == _without(entry, "part"):
-            return index.root / candidate.relative
+            return index.path(candidate.relative)
     return None
 
 
@@ -78,7 +83,18 @@ def _without(entry: Entry, *keys: str) -> dict[str, str]:
 
 def all_physio(index: Index, participant: str) -> tuple[Path, ...]:
     """Return every recording of a participant, whatever run it is named after."""
-    return tuple(index.root / entry.relative for entry in index.entries(participant, "func") if _is_recording(entry))
+    return tuple(index.path(entry.relative) for entry in index.entries(participant, "func") if _is_recording(entry))
+
+
+def physio_sidecars(index: Index, participant: str) -> dict[Path, Mapping[str, Any]]:
+    """Sidecars of a participant's recordings, by their paths; those that cannot be read are left out."""
+    found: dict[Path, Mapping[str, Any]] = {}
+    for entry in index.entries(participant, "func"):
+        if _is_recording(entry):
+            sidecar = index.sidecar(entry)
+            if sidecar.files and not sidecar.broken:
+                found[index.path(entry.relative)] = sidecar.content
+    return found
 
 
 def _is_recording(entry: Entry) -> bool:
@@ -93,7 +109,7 @@ def find_physio(index: Index, entry: Entry, say: Report) -> tuple[Path, ...]:
     for candidate in index.folders[entry.folder]:
         if not _is_recording(candidate) or _without(candidate, "recording") != mine:
             continue
-        found.append(index.root / candidate.relative)
+        found.append(index.path(candidate.relative))
         sidecar = index.sidecar(candidate)
         for file, reason in sidecar.broken:
             say("invalid-json", f"cannot be read: {reason}", "Mend the file.", (file,))

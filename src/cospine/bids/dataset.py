@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from cospine.bids.attached import all_physio
+from cospine.bids.attached import all_physio, physio_sidecars
 from cospine.bids.fieldmaps import FieldmapImage, group_fieldmaps, link_fieldmaps
 from cospine.bids.findings import Finding, finding
 from cospine.bids.headers import read_header, survey_image
 from cospine.bids.index import IMAGE_EXTENSIONS, Entry, Index, read_index
 from cospine.bids.model import Dataset, FieldmapSet, Participant, Run
+from cospine.bids.overlay import Overlay
 from cospine.bids.runs import read_run, verify_run
 from cospine.bids.tables import read_json, read_tsv
 from cospine.errors import CoSpineError
@@ -42,6 +43,8 @@ def read_dataset(
     tasks: Collection[str] = (),
     runs: Collection[str] = (),
     verify: bool = True,
+    absent: bool = False,
+    overlay: Overlay | None = None,
 ) -> Dataset:
     """Read a BIDS dataset: link what belongs together, list all that is wrong with it.
 
@@ -53,6 +56,11 @@ def read_dataset(
         Labels to select, with or without `sub-`, `ses-`, `task-`, `run-`; empty for all. `1` and `01` are the same run.
     verify : bool
         Read the images to their end: are they whole and undamaged, and is the BOLD finite.
+    absent : bool
+        Keep anatomical and field-map images whose content is not here (a datalad clone, a manifest), as far as their sidecars go.
+        Their paths lead nowhere: to look at metadata, never to process.
+    overlay : Overlay, optional
+        Mended metadata that stand in place of the dataset's.
 
     Returns
     -------
@@ -72,13 +80,13 @@ def read_dataset(
         raise CoSpineError("is not a folder", str(root), remedy)
     root = root.resolve()
     try:
-        index = read_index(root)
+        index = read_index(root, overlay)
     except OSError as error:
         reason = f"cannot be listed ({error.strerror})"
         raise CoSpineError(reason, str(error.filename or root), "Change its permissions.") from error
     findings: list[Finding] = []
     name = _description(root, findings)
-    table = _participants_table(root, findings)
+    table = _participants_table(index, findings)
     wanted = [_with_prefix("sub", label) for label in participants]
     chosen = _choose(index, wanted, findings)
     if not wanted:
@@ -89,7 +97,7 @@ def read_dataset(
         {_run_key(label) for label in runs},
     )
     surveyed = _survey(index, chosen) if verify else {}
-    people = [_participant(index, label, table.get(label, {}), select, surveyed) for label in chosen]
+    people = [_participant(index, label, table.get(label, {}), select, surveyed, absent) for label in chosen]
     if any(select):
         people = [one for one in people if one.runs]
     if verify:
@@ -99,7 +107,7 @@ def read_dataset(
     for person in people:
         findings += person.findings
     findings = sorted(dict.fromkeys(findings), key=lambda one: _ORDER[one.severity])
-    return Dataset(root, name, tuple(people), tuple(findings))
+    return Dataset(root, name, tuple(people), tuple(findings), index)
 
 
 def _with_prefix(key: str, label: str) -> str:
@@ -126,8 +134,8 @@ def _description(root: Path, findings: list[Finding]) -> str:
     return root.resolve().name
 
 
-def _participants_table(root: Path, findings: list[Finding]) -> dict[str, dict[str, str]]:
-    path = root / "participants.tsv"
+def _participants_table(index: Index, findings: list[Finding]) -> dict[str, dict[str, str]]:
+    path = index.path("participants.tsv")
     if not path.exists():
         return {}
     try:
@@ -192,6 +200,7 @@ def _participant(
     attributes: Mapping[str, str],
     select: tuple[set[str], set[str], set[str]],
     surveyed: _Surveyed,
+    absent: bool,
 ) -> Participant:
     findings: list[Finding] = []
     runs = [
@@ -199,14 +208,14 @@ def _participant(
     ]
     sessions = {run.session for run in runs} | {None}
     anatomical = _images(index, label, "anat", _ANATOMICAL_SUFFIXES, findings)
-    usable = [one for one in anatomical if _usable(index, label, one, surveyed, findings)]
+    usable = [one for one in anatomical if _usable(index, label, one, surveyed, absent, findings)]
     paths = {
-        suffix: tuple(index.root / one.relative for one in usable if one.name.suffix == suffix) for suffix in _ANATOMICAL_SUFFIXES
+        suffix: tuple(index.path(one.relative) for one in usable if one.name.suffix == suffix) for suffix in _ANATOMICAL_SUFFIXES
     }
     if runs and not any(one.name.suffix == "T1w" for one in anatomical):
         findings.append(finding("no-t1w", label, (), "no T1w image: no normalisation to MNI", "Add one if it was acquired."))
     findings += _orphans(index, label)
-    fieldmaps = [one for one in _fieldmaps(index, label, surveyed, findings) if not runs or one.session in sessions]
+    fieldmaps = [one for one in _fieldmaps(index, label, surveyed, absent, findings) if not runs or one.session in sessions]
     links = link_fieldmaps(runs, fieldmaps, index.root)
     if runs and not any(select):
         findings += _unlinked(index.root, label, fieldmaps, links)
@@ -215,7 +224,7 @@ def _participant(
         finding("unreadable-folder", label, folder, f"cannot be listed: {reason}", "Change its permissions.")
         for folder, reason in index.unreadable.get(label, ())
     ]
-    if index.strangers[label]:
+    if index.strangers.get(label):
         files = index.strangers[label]
         findings.append(finding("stranger", label, files, f"{len(files)} not named as BIDS; left alone", "Nothing to do."))
     return Participant(
@@ -225,6 +234,7 @@ def _participant(
         t2w=paths["T2w"],
         fieldmaps=tuple(fieldmaps),
         physio=all_physio(index, label),
+        physio_sidecars=physio_sidecars(index, label),
         attributes=attributes,
         findings=tuple(findings),
         links=links,
@@ -302,23 +312,23 @@ def _selected(entry: Entry, select: tuple[set[str], set[str], set[str]]) -> bool
     )
 
 
-def _fieldmaps(index: Index, participant: str, surveyed: _Surveyed, findings: list[Finding]) -> list[FieldmapSet]:
+def _fieldmaps(index: Index, participant: str, surveyed: _Surveyed, absent: bool, findings: list[Finding]) -> list[FieldmapSet]:
     images: list[FieldmapImage] = []
     for entry in _images(index, participant, "fmap", _FIELDMAP_SUFFIXES, findings):
-        if not _usable(index, participant, entry, surveyed, findings):
+        if not _usable(index, participant, entry, surveyed, absent, findings):
             continue
         sidecar = index.sidecar(entry)
         for file, reason in sidecar.broken:
             findings.append(finding("invalid-json", participant, file, f"cannot be read: {reason}", "Mend the file."))
-        images.append(FieldmapImage(index.root / entry.relative, entry, sidecar.content))
+        images.append(FieldmapImage(index.path(entry.relative), entry, sidecar.content))
     sets, incomplete = group_fieldmaps(participant, images)
     findings += incomplete
     return sets
 
 
-def _usable(index: Index, participant: str, entry: Entry, surveyed: _Surveyed, findings: list[Finding]) -> bool:
-    if read_header(index.root, participant, entry, findings) is None:
-        return False
+def _usable(index: Index, participant: str, entry: Entry, surveyed: _Surveyed, absent: bool, findings: list[Finding]) -> bool:
+    if read_header(index, participant, entry, findings) is None:
+        return absent and entry.relative in index.absent
     usable, said = surveyed.get(entry.relative, (True, None))
     if said:
         findings.append(said)
@@ -368,7 +378,7 @@ def _survey(index: Index, participants: Sequence[str]) -> _Surveyed:
         if entry.name.suffix in suffixes and entry.name.extension in IMAGE_EXTENSIONS
     ]
     with ThreadPoolExecutor(_processors()) as pool:
-        results = pool.map(lambda pair: survey_image(index.root, *pair), entries)
+        results = pool.map(lambda pair: survey_image(index, *pair), entries)
         return {entry.relative: result for (_, entry), result in zip(entries, results, strict=True)}
 
 

@@ -13,7 +13,7 @@ from cospine.bids.model import FieldmapKind, FieldmapSet, Run
 from cospine.bids.tables import number, words
 
 # Entities in which the images of one set may differ.
-_WITHIN_SET = ("dir", "part", "echo")
+WITHIN_SET = ("dir", "part", "echo")
 _PHASE_SUFFIXES = ("phasediff", "phase1", "phase2", "fieldmap")
 _MAGNITUDES = ("magnitude1", "magnitude2", "magnitude")
 
@@ -42,7 +42,7 @@ def group_fieldmaps(participant: str, images: Sequence[FieldmapImage]) -> tuple[
     """
     groups: dict[tuple[tuple[str, str], ...], list[FieldmapImage]] = {}
     for image in images:
-        key = tuple((k, v) for k, v in image.entry.name.entities.items() if k not in _WITHIN_SET)
+        key = tuple((k, v) for k, v in image.entry.name.entities.items() if k not in WITHIN_SET)
         groups.setdefault(key, []).append(image)
     sets: list[FieldmapSet] = []
     findings: list[Finding] = []

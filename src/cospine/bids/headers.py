@@ -1,29 +1,28 @@
 """An image's header: can it be used, and where does it place the voxels."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospine.bids.findings import Finding, Report, finding
 from cospine.bids.images import ImageHeader, image_header, survey
-from cospine.bids.index import Entry
+from cospine.bids.index import Entry, Index
 from cospine.errors import CoSpineError
 
 _OBLIQUE_DEG = 1.0
 
 
-def read_header(root: Path, participant: str, entry: Entry, findings: list[Finding]) -> ImageHeader | None:
+def read_header(index: Index, participant: str, entry: Entry, findings: list[Finding]) -> ImageHeader | None:
     """Read an image's header; None, and a finding, when it cannot be used."""
-    path = root / entry.relative
-    if not path.exists():
+    path = index.path(entry.relative)
+    if entry.relative in index.absent or not path.exists():
         findings.append(
             finding(
                 "content-missing",
                 participant,
                 entry.relative,
-                "is a link to a file that is not on this disk",
+                "its content is not on this disk",
                 "Fetch it, as with `datalad get` or `git annex get`.",
             )
         )
@@ -60,14 +59,14 @@ def read_header(root: Path, participant: str, entry: Entry, findings: list[Findi
     return header
 
 
-def survey_image(root: Path, participant: str, entry: Entry) -> tuple[bool, Finding | None]:
+def survey_image(index: Index, participant: str, entry: Entry) -> tuple[bool, Finding | None]:
     """Read an anatomical or field-map image to its end: can it be used, and what is to be said of it.
 
     An image whose header cannot be used passes here: `read_header` reports that.
     """
     try:
-        header = image_header(root / entry.relative)
-        result = survey(root / entry.relative, header)
+        header = image_header(index.path(entry.relative))
+        result = survey(index.path(entry.relative), header)
     except CoSpineError:
         return True, None
     remedy = "Copy or convert the image again."

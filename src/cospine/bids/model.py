@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cospine.bids.clock import clock_s, moment
 from cospine.bids.findings import Finding, has_error
+from cospine.bids.index import Index
 
 FieldmapKind = Literal["pepolar", "phasediff", "phases", "fieldmap"]
 
@@ -158,6 +159,8 @@ class Participant:
         Usable ones.
     physio : tuple of Path
         All recordings of the person, whatever run they are named after.
+    physio_sidecars : mapping of Path to mapping
+        What their sidecars say, where one can be read.
     attributes : mapping of str to str
         Row of participants.tsv.
     findings : tuple of Finding
@@ -172,6 +175,7 @@ class Participant:
     t2w: tuple[Path, ...] = ()
     fieldmaps: tuple[FieldmapSet, ...] = ()
     physio: tuple[Path, ...] = ()
+    physio_sidecars: Mapping[Path, Mapping[str, Any]] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     links: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -212,12 +216,15 @@ class Dataset:
         Those selected.
     findings : tuple of Finding
         All of them: about the dataset, every participant and every run, errors first.
+    index : Index or None
+        Its files; None for a dataset put together by hand.
     """
 
     root: Path
     name: str
     participants: tuple[Participant, ...] = ()
     findings: tuple[Finding, ...] = ()
+    index: Index | None = field(default=None, repr=False)
 
     @property
     def runnable(self) -> tuple[Run, ...]:

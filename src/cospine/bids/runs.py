@@ -44,7 +44,7 @@ def read_run(index: Index, participant: str, entry: Entry) -> Run:
         Also when it cannot be processed: its findings say why.
     """
     say = Report(participant, entry.relative, [])
-    header = read_header(index.root, participant, entry, say.findings)
+    header = read_header(index, participant, entry, say.findings)
     sidecar = index.sidecar(entry)
     for file, reason in sidecar.broken:
         say(
@@ -67,7 +67,7 @@ def read_run(index: Index, participant: str, entry: Entry) -> Run:
         participant=participant,
         session=entry.session,
         entities=entry.name.entities,
-        bold=index.root / entry.relative,
+        bold=index.path(entry.relative),
         sidecar=content,
         shape=header.shape if header else (),
         affine=header.affine if header else np.eye(4),
@@ -77,6 +77,7 @@ def read_run(index: Index, participant: str, entry: Entry) -> Run:
     if header:
         _volumes(run.volumes, header, say)
         check_orientation(header, say)
+    if header or entry.relative in index.absent:
         run = _slices(run, sidecar.files, say) if sidecar.files else run
         run = _readout(run, sidecar.files, say) if sidecar.files else run
     _task_name(run, sidecar.files, say)
@@ -182,7 +183,7 @@ def _slices(run: Run, files: Sequence[str], say: Report) -> Run:
     if direction not in _PHASE_ENCODINGS:
         direction = "k"
     axis = "ijk".index(direction[0])
-    n_slices = run.shape[axis]
+    n_slices = run.shape[axis] if run.shape else None  # not known of an image that is not here
     stated = number(run.sidecar.get("MultibandAccelerationFactor"))
     run = replace(run, slice_axis=axis, multiband=int(stated) if stated and stated >= 1 else 1)
     consequence = "; one time a volume is used"
@@ -195,7 +196,7 @@ def _slices(run: Run, files: Sequence[str], say: Report) -> Run:
     if not times or any(value is None or value < 0 for value in times):
         say("bad-slice-timing", "SliceTiming is not a list of times from 0 on" + consequence, remedy, files)
         return run
-    if len(times) != n_slices:
+    if n_slices is not None and len(times) != n_slices:
         message = f"SliceTiming has {len(times)} entries for {n_slices} slices{consequence}"
         say("slice-timing-length", message, remedy, files)
         return run
@@ -208,11 +209,11 @@ def _slices(run: Run, files: Sequence[str], say: Report) -> Run:
         return run
     if direction.endswith("-"):
         slice_times.reverse()  # BIDS: the list then begins at the last stored slice
-    return replace(run, slice_times_s=tuple(slice_times), multiband=_multiband(slice_times) or run.multiband)
+    return replace(run, slice_times_s=tuple(slice_times), multiband=multiband_of(slice_times) or run.multiband)
 
 
-def _multiband(slice_times: Sequence[float]) -> int | None:
-    """Slices that share a time; None when all do (3-D) or their number varies."""
+def multiband_of(slice_times: Sequence[float]) -> int | None:
+    """Slices that share a time, from slice times (n,) in s; None when all do (3-D) or their number varies."""
     times = np.sort(slice_times)
     groups = np.split(times, np.flatnonzero(np.diff(times) > _SAME_TIME_S) + 1)
     sizes = {len(group) for group in groups}
@@ -249,7 +250,7 @@ def readout_s(sidecar: Mapping[str, Any], shape: Sequence[int]) -> float | None:
     if stated is not None:
         return stated
     spacing, direction = number(sidecar.get("EffectiveEchoSpacing")), sidecar.get("PhaseEncodingDirection")
-    if direction in _PHASE_ENCODINGS and spacing and 0 < spacing < 0.01:
+    if direction in _PHASE_ENCODINGS and spacing and 0 < spacing < 0.01 and shape:
         return spacing * (shape["ijk".index(direction[0])] - 1)
     return None
 

@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from cospine.cli import convert, database, demo, fetch, physio, run, segment, simulate
+    from cospine.cli import check, convert, database, demo, fetch, physio, run, segment, simulate
 
     top = argparse.ArgumentParser(
         prog="cospine",
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cospine {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, segment, physio, convert, database, fetch, demo, simulate):
+    for command in (run, check, segment, physio, convert, database, fetch, demo, simulate):
         command.add_parser(commands)
     return top
 

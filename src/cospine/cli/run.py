@@ -78,8 +78,11 @@ def run(chosen: argparse.Namespace) -> int:
         handler.setLevel(level)
     logging.getLogger("cospine").setLevel(level)
     settings = settings_of(chosen)
-    dataset = read_chosen(chosen.bids_dir, settings)
+    dataset = read_chosen(chosen.bids_dir, settings, chosen.output_dir)
     show_findings(dataset.findings, sys.stderr, infos=chosen.verbose > 0)
+    for one in dataset.findings:
+        if one.code == "overlay-used" and not chosen.verbose:
+            print(f"{one.message}", file=sys.stderr)
     runs = dataset.runnable
     if not runs:
         raise CoSpineError("nothing can be processed", str(chosen.bids_dir), "mend the errors listed above")

@@ -252,7 +252,7 @@ def _gap(sidecars: Sequence[Mapping[str, Any]], run_sidecar: Mapping[str, Any]) 
     gaps = [gap for one in sidecars if (gap := _seconds_after(run_sidecar, one)) is not None]
     if not gaps:
         return Check("time gap", None, "acquisition times are not stated, so the time between field map and run cannot be told")
-    minutes = sum(gaps) / len(gaps) / 60
+    minutes = max(gaps, key=abs) / 60  # of the image farthest away
     when = "before" if minutes < 0 else "after"
     passed = abs(minutes) <= _LONGEST_GAP_MIN
     text = f"acquired {abs(minutes):.1f} min {when} the run began"

@@ -333,3 +333,61 @@ def t1w_sidecar(
         "FlipAngle": protocol.t1w_flip_deg,
         "ParallelReductionFactorInPlane": 2,
     }
+
+
+def card(protocol: Protocol, volumes: int | None = None) -> dict[str, Any]:
+    """Protocol card of what is made, as `cospine check` reads it: required values by image, some with an absolute tolerance.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    volumes : int, optional
+        Volumes of every run; by default the protocol's.
+    """
+
+    def within(value: Any, tolerance: float) -> dict[str, Any]:
+        return {"Value": value, "Tolerance": tolerance}
+
+    def image(suffix: str, require: dict[str, Any], **entities: str) -> dict[str, Any]:
+        return {"Match": {**entities, "suffix": suffix}, "Require": require}
+
+    p = protocol
+    ranks = {time: rank for rank, time in enumerate(sorted(set(p.slice_times_s)))}
+    epi = {
+        "ParallelReductionFactorInPlane": 2,
+        "SliceThickness": within(p.voxel_mm[2], 0.01),
+        "SpacingBetweenSlices": within(p.voxel_mm[2], 0.01),
+        "EffectiveEchoSpacing": within(round(p.effective_echo_spacing_s, 9), 2e-9),
+        "TotalReadoutTime": within(round(p.total_readout_s, 9), 1e-6),
+        "ReceiveCoilName": "HeadNeck_64",
+        "Shape": list(p.shape),
+        "VoxelSize": within(list(p.voxel_mm), 0.01),
+    } | ({"Multiband": p.multiband} if p.multiband > 1 else {})
+    timing = {
+        "bold": (p.tr_s, p.te_s, p.flip_deg), "epi": (p.se_tr_s, p.se_te_s, p.se_flip_deg),
+        "magnitude1": (p.gre_tr_s, p.gre_te_s[0], p.gre_flip_deg), "magnitude2": (p.gre_tr_s, p.gre_te_s[1], p.gre_flip_deg),
+        "T1w": (p.t1w_tr_s, p.t1w_te_s, p.t1w_flip_deg),
+    }  # fmt: skip
+    times = {
+        suffix: {"RepetitionTime": within(tr, 5e-4), "EchoTime": within(te, 1e-5), "FlipAngle": within(flip, 0.5)}
+        for suffix, (tr, te, flip) in timing.items()
+    }
+    gre = {
+        "SliceThickness": within(p.gre_voxel_mm[2], 0.01),
+        "Shape": list(p.gre_shape),
+        "VoxelSize": within(list(p.gre_voxel_mm), 0.01),
+    }
+    t1w = {"InversionTime": within(p.t1w_ti_s, 5e-4), "Shape": list(p.t1w_shape), "VoxelSize": within(list(p.t1w_voxel_mm), 0.01)}
+    bold = {"PhaseEncodingDirection": "j", "PartialFourier": 1, "SliceOrder": [ranks[time] for time in p.slice_times_s]}
+    return {
+        "Name": f"CoSpine, digital, {p.name}",
+        "Images": [
+            image("bold", times["bold"] | epi | bold),
+            *(image("bold", {"Volumes": volumes or p.volumes(task)}, task=task) for task in TASK_DESCRIPTIONS),
+            image("epi", times["epi"] | epi | {"PartialFourier": 0.875}),
+            image("epi", {"PhaseEncodingDirection": "j-"}, dir="AP"),
+            image("epi", {"PhaseEncodingDirection": "j"}, dir="PA"),
+            *(image(suffix, times[suffix] | gre) for suffix in ("magnitude1", "magnitude2")),
+            image("T1w", times["T1w"] | t1w | {"ReceiveCoilName": "HeadNeck_64"}),
+        ],
+    }

@@ -46,6 +46,7 @@ from cospine.phantom.session import (
 
 log = logging.getLogger(__name__)
 
+CARD = "code/protocol_card.json"  # where `cospine check` looks for the card of a dataset
 SESSION_STARTS_S = 9 * 3600.0
 FINE_MAPS = (2, 2, 2)
 
@@ -104,6 +105,7 @@ def simulate(
         own_task = task or ("pain" if number <= (participants + 1) // 2 else "motor")
         rows.append(simulate_participant(root, label, own_task, seed, PROTOCOLS[protocol], volumes, effects, progress))
     write_dataset_files(root, rows, seed, protocol, effects)
+    write_json(root / CARD, protocols.card(PROTOCOLS[protocol], volumes))
 
 
 def write_dataset_files(root: Path, rows: list[dict[str, object]], seed: int, protocol: str, effects: Effects) -> None:

@@ -21,7 +21,9 @@ _RATES_HZ = (0.5, 1e5)  # nobody samples breathing more slowly, or sound faster
 _LEVELS = 4  # a dataset's root lies at most so many folders above a recording
 
 
-def read_recordings(path: Path, rate_hz: float | None = None) -> tuple[Recording, ...]:
+def read_recordings(
+    path: Path, rate_hz: float | None = None, sidecar: Mapping[str, Any] | None = None
+) -> tuple[Recording, ...]:
     """Read the recordings of a file, in whichever of the known formats it is.
 
     Siemens PMU logs (`.puls`, `.resp`, `.ecg`, `.ext`), CMRR logs (with the volumes of the `_Info` log beside them; the
@@ -34,6 +36,8 @@ def read_recordings(path: Path, rate_hz: float | None = None) -> tuple[Recording
     path : Path
     rate_hz : float, optional
         Sampling rate, for files that do not say it or say it wrongly. Not for CMRR logs and `.acq`, which time every sample.
+    sidecar : mapping, optional
+        What is said of a table, in place of the JSON files found beside and above it.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def read_recordings(path: Path, rate_hz: float | None = None) -> tuple[Recording
             "is a sidecar, not a recording", str(path), "Give the table or log itself; its sidecar is found beside it"
         )
     try:
-        recordings = _parse(path, _bytes(path), rate_hz)
+        recordings = _parse(path, _bytes(path), rate_hz, sidecar)
     except CoSpineError as error:
         if error.where != path.name:
             raise
@@ -66,7 +70,9 @@ def read_recordings(path: Path, rate_hz: float | None = None) -> tuple[Recording
     return recordings
 
 
-def _parse(path: Path, data: bytes, rate_hz: float | None) -> tuple[Recording, ...]:
+def _parse(
+    path: Path, data: bytes, rate_hz: float | None, sidecar: Mapping[str, Any] | None
+) -> tuple[Recording, ...]:
     """Sniff and hand on."""
     name = path.name
     timed = data[128:132] == b"DICM" or name.lower().endswith(".acq") or b"LogDataType" in data[:4096]
@@ -83,7 +89,7 @@ def _parse(path: Path, data: bytes, rate_hz: float | None) -> tuple[Recording, .
         return philips.parse_scanphyslog(data, name, rate_hz)
     if name.lower().endswith(_PMU_ENDINGS) or (b"5002 LOGVERSION" in head or b"LogStartMDHTime" in data[-2000:]):
         return siemens.parse_pmu(data, name, rate_hz)
-    return tables.parse_table(data, _sidecar(path), name, rate_hz)
+    return tables.parse_table(data, _sidecar(path) if sidecar is None else sidecar, name, rate_hz)
 
 
 def read_files(files: Iterable[Path], rate_hz: float | None = None) -> tuple[list[tuple[Path, Recording]], list[CoSpineError]]:

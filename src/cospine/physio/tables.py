@@ -78,7 +78,9 @@ def parse_table(
     table = _read(data, name)
     names = _names(table, words(described, "Columns"), name)
     rate = _rate(described, rate_hz, name)
-    start_s, clock_s = _start(described, name)
+    start_s, clock_s, note = start_of(described)
+    if note:
+        _LOG.warning("%s: %s", name, note)
     _check_duration(described, len(table.values), rate, name)
 
     kinds = [_kind(column, table.values[:, at], name) for at, column in enumerate(names)]
@@ -237,23 +239,30 @@ def _rate(sidecar: Mapping[str, Any], rate_hz: float | None, name: str) -> float
     return said
 
 
-def _start(sidecar: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
-    """Start relative to the first volume and on the scanner's clock, s; what is not known is None."""
+def start_of(sidecar: Mapping[str, Any]) -> tuple[float | None, float | None, str]:
+    """When a recording began, by its sidecar.
+
+    Returns
+    -------
+    start_s : float or None
+        From the first volume.
+    clock_s : float or None
+        On the scanner's clock, s since midnight.
+    note : str
+        What was assumed; empty where the sidecar says it as BIDS wants it.
+    """
     said = number(sidecar.get("StartTime"))
     own = number(sidecar.get(CLOCK))
     clock_s = own if own is not None and 0 <= own < DAY_S else None
     if said is None or sidecar.get(START_UNKNOWN) is True:
-        return None, clock_s
+        return None, clock_s, ""
     if said > DAY_S:
         if said >= 1000.0 * DAY_S:
-            _LOG.warning("%s: StartTime %g is no time; ignored", name, said)
-            return None, clock_s
-        _LOG.warning("%s: StartTime %g is taken for milliseconds since midnight (BIDS: s from the first volume)", name, said)
-        return None, said / 1000.0
+            return None, clock_s, f"StartTime {said:g} is no time; ignored"
+        return None, said / 1000.0, f"StartTime {said:g} is taken for milliseconds since midnight (BIDS: s from the first volume)"
     if said >= _HOUR_S:
-        _LOG.warning("%s: StartTime %g is taken for seconds since midnight (BIDS: s from the first volume)", name, said)
-        return None, said
-    return said, clock_s
+        return None, said, f"StartTime {said:g} is taken for seconds since midnight (BIDS: s from the first volume)"
+    return said, clock_s, ""
 
 
 def _check_duration(sidecar: Mapping[str, Any], n_samples: int, rate_hz: float, name: str) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
+from cospine.bids.overlay import read_overlay
+from cospine.check.examine import with_findings
 from cospine.errors import CoSpineError
 from cospine.physio.pnm import Orders
 from cospine.pipeline.anatomy_files import write_anatomy
@@ -90,21 +92,33 @@ class _Person:
     anatomy_steps: dict[Path, Step] = field(default_factory=dict)
 
 
-def read_chosen(bids_dir: Path, settings: Settings) -> Dataset:
+def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = None) -> Dataset:
     """Read what the settings choose of a dataset, with all that is wrong in it.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Folder of the dataset.
+    settings : Settings
+        Parameters.
+    output_dir : Path, optional
+        Derivatives; metadata that `cospine check --apply` mended there stand in place of the dataset's.
 
     Raises
     ------
     CoSpineError
-        When the folder cannot be read, or what is given (masks, peaks, dummies, high-pass, orders) fits no run.
+        When the folder or the overlay cannot be read, or what is given (masks, peaks, dummies, high-pass, orders) fits no run.
     """
+    overlay = None if output_dir is None else read_overlay(output_dir, bids_dir)
     dataset = read_dataset(
         bids_dir,
         participants=settings.participant_label,
         sessions=settings.session_label,
         tasks=settings.task,
         runs=settings.run,
+        overlay=overlay,
     )
+    dataset = with_findings(dataset)
     check_given(dataset, settings)
     _check_noise(dataset, settings)
     if settings.dummy_scans != "auto":

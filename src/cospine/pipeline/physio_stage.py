@@ -83,7 +83,7 @@ class PhysioSources:
         for path in files:
             if path not in self._read:
                 try:
-                    self._read[path] = read_recordings(path)
+                    self._read[path] = read_recordings(path, sidecar=self._participant.physio_sidecars.get(path))
                 except CoSpineError as error:
                     self._read[path] = error
             found = self._read[path]
