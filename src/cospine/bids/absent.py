@@ -29,13 +29,15 @@ class Absent:
     key: str = ""
 
 
-def read_manifest(root: Path) -> dict[str, Absent]:
+def read_manifest(root: Path) -> tuple[dict[str, Absent], tuple[str, ...]]:
     """Read `manifest.tsv` of a dataset: `path`, `size_bytes` and, where known, `annex_key`.
 
     Returns
     -------
-    dict of str to Absent
-        By path relative to the root; empty where there is no manifest. Lines whose path leaves the dataset are left out.
+    files : dict of str to Absent
+        By path relative to the root; empty where there is no manifest.
+    wrong : tuple of str
+        Lines that were left out, or of which only the path was used, each with the reason.
 
     Raises
     ------
@@ -46,18 +48,38 @@ def read_manifest(root: Path) -> dict[str, Absent]:
     """
     path = root / MANIFEST
     if not path.is_file():
-        return {}
+        return {}, ()
     table = read_tsv(path)
     if not {"path", "size_bytes"} <= table.keys():
         raise ValueError("has no columns path and size_bytes")
     keys = table.get("annex_key", ["n/a"] * len(table["path"]))
     found: dict[str, Absent] = {}
-    for name, size, key in zip(table["path"], table["size_bytes"], keys, strict=True):
+    wrong = []
+    for line, (name, size, key) in enumerate(zip(table["path"], table["size_bytes"], keys, strict=True), start=2):
         parts = name.split("/")
         if name == "n/a" or "\0" in name or any(part in ("", ".", "..") for part in parts):
+            wrong.append(f"line {line}: {name!r} is no path inside the dataset")
             continue
-        found[name] = Absent(int(size) if size.isascii() and size.isdigit() else None, "" if key == "n/a" else key)
-    return found
+        if not (stated := size.isascii() and size.isdigit()) and size != "n/a":
+            wrong.append(f"line {line}: {size!r} is no size in bytes")
+        key = "" if key == "n/a" else key
+        found[name] = Absent(int(size) if stated else annex_size(key), key)
+    return found, tuple(wrong)
+
+
+def annex_size(key: str) -> int | None:
+    """Size in bytes that a git-annex key carries; None where it carries none, or is no key."""
+    match = _KEY.fullmatch(key)
+    return int(match["size"]) if match and match["size"] else None
+
+
+def annex_key(path: Path) -> str:
+    """Key of a file that git-annex holds, the name that its link points to; empty for any other file."""
+    try:
+        key = os.readlink(path).replace("\\", "/").rpartition("/")[2]
+    except OSError:
+        return ""  # no link
+    return key if _KEY.fullmatch(key) else ""
 
 
 def annex_content(path: Path) -> Absent | None:
@@ -80,7 +102,5 @@ def annex_content(path: Path) -> Absent | None:
             return None
     except OSError:
         return None  # a file that cannot be looked at is told by whoever reads it
-    match = _KEY.fullmatch(target.replace("\\", "/").rpartition("/")[2])
-    if match is None:
-        return Absent(None)
-    return Absent(int(match["size"]) if match["size"] else None, match[0])
+    key = target.replace("\\", "/").rpartition("/")[2]
+    return Absent(annex_size(key), key) if _KEY.fullmatch(key) else Absent(None)

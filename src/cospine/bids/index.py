@@ -88,8 +88,8 @@ class Index:
         Files that are named but not here, by path: lines of `manifest.tsv`, links of git-annex without content.
     litter : tuple of str
         Paths of files that operating systems leave behind (`.DS_Store`).
-    manifest : str
-        Why `manifest.tsv` could not be read; empty when it could, or is not there.
+    manifest : tuple of str
+        What is wrong with `manifest.tsv`: why it could not be read, or lines that cannot be used.
     overlay : Overlay or None
         Metadata mended by `cospine check --apply`, which stand in place of those of the dataset.
     """
@@ -100,7 +100,7 @@ class Index:
     unreadable: Mapping[str, tuple[tuple[str, str], ...]]
     absent: Mapping[str, Absent] = field(default_factory=dict)
     litter: tuple[str, ...] = ()
-    manifest: str = ""
+    manifest: tuple[str, ...] = ()
     overlay: Overlay | None = None
     _json: dict[str, tuple[Mapping[str, Any] | None, str]] = field(default_factory=dict, repr=False)
 
@@ -240,11 +240,11 @@ def _rename(renames: Mapping[str, str], folders: dict[str, tuple[Entry, ...]], a
         folders[folder] = tuple(sorted(entries, key=lambda one: one.file))
 
 
-def _manifest(root: Path) -> tuple[dict[str, Absent], str]:
+def _manifest(root: Path) -> tuple[dict[str, Absent], tuple[str, ...]]:
     try:
-        return read_manifest(root), ""
+        return read_manifest(root)
     except (OSError, ValueError) as error:
-        return {}, str(error)
+        return {}, (str(error),)
 
 
 def _add_manifest(

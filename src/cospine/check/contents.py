@@ -26,7 +26,7 @@ def check_contents(scope: Scope) -> Iterator[Finding]:
     """All that sizes and contents tell."""
     if scope.index.manifest:
         yield finding(
-            "bad-manifest", None, "manifest.tsv", f"cannot be used: {scope.index.manifest}",
+            "bad-manifest", None, "manifest.tsv", f"cannot be used: {'; '.join(scope.index.manifest[:5])}",
             "Give a table with the columns path, size_bytes and annex_key.",
         )  # fmt: skip
     if scope.nothing_here:

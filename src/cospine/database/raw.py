@@ -10,11 +10,11 @@ from typing import Any
 
 from cospine.bids.clock import clock_s, moment
 from cospine.bids.images import image_header
-from cospine.bids.index import DATATYPES, IMAGE_EXTENSIONS, Entry
+from cospine.bids.index import DATATYPES, IMAGE_EXTENSIONS, Entry, Index, read_index
 from cospine.bids.names import build_name
 from cospine.bids.tables import number, read_json, read_tsv, words
 from cospine.database.demographics import Demographics
-from cospine.database.listing import Known, Listing, read_listing
+from cospine.database.listing import Known, known, problems_of
 from cospine.errors import CoSpineError
 
 _ENTITIES = {"session": "ses", "task": "task", "acquisition": "acq", "direction": "dir", "run": "run"}
@@ -98,23 +98,23 @@ def raw_rows(root: Path, dataset: str, path: str) -> RawRows:
         When the folder cannot be listed. All else that cannot be read is among the problems.
     """
     try:
-        listing = read_listing(root)
+        index = read_index(root)
     except OSError as error:
         raise CoSpineError(f"cannot be listed ({error.strerror or error})", str(root), "change its permissions") from error
-    reader = _Reader(root, dataset, listing, list(listing.problems))
+    reader = _Reader(root, dataset, index, problems_of(index))
     rows = {name: list[dict[str, Any]]() for name in ("datasets", "participants", "acquisitions", "runs", "events", "recordings")}
     rows["datasets"].append(reader.about(path))
     demographics = reader.demographics()
-    people = set(listing.index.participants)
+    people = set(index.participants)
     for label in sorted(people | set(demographics.values)):
         rows["participants"].append(
             {"dataset": dataset, "participant": label, "listed": label in demographics.values, "has_folder": label in people}
         )
-    for label in listing.index.participants:
+    for label in index.participants:
         recordings = [reader.recording(label, entry) for entry in reader.recordings(label)]
         rows["recordings"] += recordings
-        for entry, known in reader.images(label):
-            image = reader.acquisition(label, entry, known)
+        for entry, file in reader.images(label):
+            image = reader.acquisition(label, entry, file)
             rows["acquisitions"].append(image)
             if entry.name.suffix == "bold" and entry.name.entities.get("part", "mag") == "mag":
                 events = reader.events(label, entry)
@@ -147,7 +147,7 @@ class _Reader:
 
     root: Path
     dataset: str
-    listing: Listing
+    index: Index
     problems: list[tuple[str, str]]
 
     def about(self, path: str) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class _Reader:
             "dataset": self.dataset,
             **{column: _text(content.get(key)) for column, key in keys.items()},
             "path": path,
-            "participants": len(self.listing.index.participants),
+            "participants": len(self.index.participants),
         }
 
     def demographics(self) -> Demographics:
@@ -194,7 +194,7 @@ class _Reader:
     def images(self, label: str) -> Iterator[tuple[Entry, Known]]:
         """Images of a person in the order of their paths, those included of which the sidecar alone is here."""
         for datatype in DATATYPES:
-            entries = self.listing.index.entries(label, datatype)
+            entries = self.index.entries(label, datatype)
             images = {one.relative: one for one in entries if one.name.extension in IMAGE_EXTENSIONS}
             for one in entries:
                 if one.name.extension != ".json" or one.name.suffix not in _IMAGE_SUFFIXES:
@@ -206,11 +206,11 @@ class _Reader:
                     file = build_name(one.name.entities, one.name.suffix, ".nii.gz")
                     images[f"{one.folder}/{file}"] = Entry(one.folder, file, one.name)
             for path in sorted(images):
-                yield images[path], self.listing.known(images[path])
+                yield images[path], known(self.index, images[path])
 
     def recordings(self, label: str) -> list[Entry]:
         """Physiological recordings of a person, those included of which the sidecar alone is here."""
-        entries = [one for one in self.listing.index.entries(label, "func") if one.name.suffix == "physio"]
+        entries = [one for one in self.index.entries(label, "func") if one.name.suffix == "physio"]
         found = {one.relative: one for one in entries if one.name.extension in (".tsv.gz", ".tsv")}
         have = {prefix_of(one) + one.name.entities.get("recording", "") for one in found.values()}
         for one in entries:
@@ -218,7 +218,7 @@ class _Reader:
                 found[one.relative] = Entry(one.folder, one.file.removesuffix(".json") + ".tsv.gz", one.name)
         return [found[path] for path in sorted(found)]
 
-    def acquisition(self, label: str, entry: Entry, known: Known) -> dict[str, Any]:
+    def acquisition(self, label: str, entry: Entry, file: Known) -> dict[str, Any]:
         """Row of an image."""
         content = self._sidecar(entry)
         entities = entry.name.entities
@@ -235,10 +235,10 @@ class _Reader:
             **{column: entities.get(key) for column, key in _ENTITIES.items()},
             "echo": entities.get("echo"),
             "part": entities.get("part"),
-            "state": known.state,
-            "size_bytes": known.size_bytes,
-            "annex_key": known.annex_key,
-            **self._header(entry, known),
+            "state": file.state,
+            "size_bytes": file.size_bytes,
+            "annex_key": file.annex_key,
+            **self._header(entry, file),
             **{column: number(content.get(key)) for column, key in _NUMBERS.items()},
             "slice_times": len(times) if isinstance(times, list) else None,
             "slice_times_distinct": len({round(value, 4) for value in seconds}) if seconds else None,
@@ -252,16 +252,16 @@ class _Reader:
 
     def recording(self, label: str, entry: Entry) -> dict[str, Any]:
         """Row of a recording."""
-        content, known = self._sidecar(entry), self.listing.known(entry)
+        content, file = self._sidecar(entry), known(self.index, entry)
         return {
             "dataset": self.dataset,
             "participant": label,
             "prefix": prefix_of(entry),
             "file": entry.relative,
             "recording": entry.name.entities.get("recording"),
-            "state": known.state,
-            "size_bytes": known.size_bytes,
-            "annex_key": known.annex_key,
+            "state": file.state,
+            "size_bytes": file.size_bytes,
+            "annex_key": file.annex_key,
             "sampling_rate_hz": number(content.get("SamplingFrequency")),
             "start_time_as_stored": number(content.get("StartTime")),
             "columns": list(words(content, "Columns")) or None,
@@ -269,7 +269,7 @@ class _Reader:
 
     def events(self, label: str, entry: Entry) -> list[dict[str, Any]] | None:
         """Rows of a run's events; None without a table that can be read."""
-        tables = self.listing.index.applicable(entry, "events", (".tsv",))
+        tables = self.index.applicable(entry, "events", (".tsv",))
         if not tables or not (self.root / tables[-1].relative).exists():
             return None
         file = tables[-1].relative
@@ -295,15 +295,15 @@ class _Reader:
         return rows
 
     def _sidecar(self, entry: Entry) -> Mapping[str, Any]:
-        merged = self.listing.index.sidecar(entry)
+        merged = self.index.sidecar(entry)
         for file, reason in merged.broken:
             if (file, f"cannot be read: {reason}") not in self.problems:
                 self.problems.append((file, f"cannot be read: {reason}"))
         return merged.content
 
-    def _header(self, entry: Entry, known: Known) -> dict[str, Any]:
+    def _header(self, entry: Entry, file: Known) -> dict[str, Any]:
         """Size and voxels, from the header of an image that is here."""
-        if known.state != "here":
+        if file.state != "here":
             return {"volumes": None}
         try:
             header = image_header(self.root / entry.relative)
