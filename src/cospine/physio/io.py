@@ -21,9 +21,7 @@ _RATES_HZ = (0.5, 1e5)  # nobody samples breathing more slowly, or sound faster
 _LEVELS = 4  # a dataset's root lies at most so many folders above a recording
 
 
-def read_recordings(
-    path: Path, rate_hz: float | None = None, sidecar: Mapping[str, Any] | None = None
-) -> tuple[Recording, ...]:
+def read_recordings(path: Path, rate_hz: float | None = None, sidecar: Mapping[str, Any] | None = None) -> tuple[Recording, ...]:
     """Read the recordings of a file, in whichever of the known formats it is.
 
     Siemens PMU logs (`.puls`, `.resp`, `.ecg`, `.ext`), CMRR logs (with the volumes of the `_Info` log beside them; the
@@ -70,9 +68,7 @@ def read_recordings(
     return recordings
 
 
-def _parse(
-    path: Path, data: bytes, rate_hz: float | None, sidecar: Mapping[str, Any] | None
-) -> tuple[Recording, ...]:
+def _parse(path: Path, data: bytes, rate_hz: float | None, sidecar: Mapping[str, Any] | None) -> tuple[Recording, ...]:
     """Sniff and hand on."""
     name = path.name
     timed = data[128:132] == b"DICM" or name.lower().endswith(".acq") or b"LogDataType" in data[:4096]
