@@ -392,7 +392,7 @@ def test_what_rests_on_a_copied_sidecar_says_so(tree):
     elsewhere = [one for one in found if one.code == "physio-elsewhere"]
     assert len(elsewhere) == 2
     doubtful = [one for one in found if one.code.startswith(("physio-else", "fieldmap-shim", "fieldmap-gap"))]
-    assert all("sub-02_task-motorL_bold.json, which another person has too" in one.message for one in doubtful)
+    assert all("sub-02_task-motorL_bold.json, whose content another image has too" in one.message for one in doubtful)
 
 
 @pytest.mark.parametrize(
@@ -404,8 +404,34 @@ def test_what_rests_on_a_copied_sidecar_says_so(tree):
         ("breathing not recorded", {"motorL": {"respiratory"}, "motorR": {"respiratory"}}),
         ("pulse signal not good", {"motorL": set(), "motorR": set()}),
         ("left-handed", {"motorL": set(), "motorR": set()}),
+        ("pulse failed", {"motorL": {"cardiac"}, "motorR": {"cardiac"}}),
+        ("only resp", {"motorL": {"cardiac"}, "motorR": {"cardiac"}}),
+        ("only pulse missing", {"motorL": {"cardiac"}, "motorR": {"cardiac"}}),
+        ("no history of cardiac disease", {"motorL": set(), "motorR": set()}),
     ],
 )
 def test_comments_are_read_as_people_write_them(text, missing):
     tasks = ["motorL", "motorR"]
     assert {task: set(said_missing({"comments": text}, task, tasks)) for task in tasks} == missing
+
+
+def test_what_rests_on_the_sidecar_of_another_image_of_the_person_says_so(tree):
+    claimed_twice(tree)
+    rotated(tree)
+    found = [one for one in examine(tree.root, validator=False).findings if one.code == "fieldmap-rotated"]
+    assert len(found) == 1
+    assert "whose content another image has too" in found[0].message
+
+
+def test_sidecars_that_nobody_needs_are_not_clean_when_they_are_broken(tree):
+    (tree / "sub-01/anat/sub-01_T1w.json").write_text("{bad")
+    (tree / "participants.json").write_text("[1, 2")
+    found = {one.files[0]: one for one in examine(tree.root, validator=False).findings if one.code == "invalid-json"}
+    assert set(found) == {"sub-01/anat/sub-01_T1w.json", "participants.json"}
+    assert found["sub-01/anat/sub-01_T1w.json"].participant == "sub-01"
+
+
+def test_a_dataset_without_participants_table_is_said_to_have_none(tree):
+    (tree / "participants.tsv").unlink()
+    codes = [one.code for one in examine(tree.root, validator=False).findings]
+    assert codes.count("no-participants-table") == 1

@@ -95,6 +95,7 @@ CHECK: dict[str, tuple[Severity, str]] = {
     "events-beyond-run": ("warning", "events after the end of the run"),
     "comment-contradicts": ("warning", "participants.tsv and the recordings that are there contradict each other"),
     "bad-manifest": ("warning", "manifest.tsv cannot be read"),
+    "no-participants-table": ("info", "there is no participants.tsv"),
     "events-before-run": ("info", "events before the first volume"),
     "events-unsorted": ("info", "onsets that do not rise, or events that overlap"),
     "events-differ": ("info", "another number of events than the same task of most others"),

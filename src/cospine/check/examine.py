@@ -14,7 +14,7 @@ from cospine.check.protocol import IN_DATASET, Card, as_required, check_protocol
 from cospine.check.readme import check_readme
 from cospine.check.recordings import check_recordings
 from cospine.check.scope import Scope
-from cospine.check.sidecars import check_sidecars, copied_files
+from cospine.check.sidecars import check_readable, check_sidecars, copied_files
 from cospine.check.validator import check_with_validator
 
 logger = logging.getLogger(__name__)
@@ -133,6 +133,7 @@ def scope_of(dataset: Dataset) -> Scope:
 
 def metadata_findings(scope: Scope, card: Card) -> Iterator[Finding]:
     """Everything that names, sidecars, tables and recordings tell; reads no image but for its header."""
+    yield from check_readable(scope)
     yield from check_sidecars(scope)
     copied = copied_files(scope)
     for one in (*check_fieldmaps(scope), *check_recordings(scope)):
@@ -188,7 +189,7 @@ def _names(one: Finding, labels: set[str]) -> bool:
 
 
 def _qualified(one: Finding, copied: frozenset[str]) -> Finding:
-    """A finding that rests on a clock, a shim or an orientation, which may be another person's."""
+    """A finding that rests on a clock, a shim or an orientation, which may be another's."""
     if one.code not in _OF_SIDECARS or not copied:
         return one
     stems = {file.partition(".")[0] for file in one.files}
@@ -196,7 +197,7 @@ def _qualified(one: Finding, copied: frozenset[str]) -> Finding:
     doubtful = sorted(f"{stem}.json" for stem in stems if f"{stem}.json" in copied)
     if not doubtful:
         return one
-    return replace(one, message=f"{one.message}; but that rests on {', '.join(doubtful)}, which another person has too")
+    return replace(one, message=f"{one.message}; but that rests on {', '.join(doubtful)}, whose content another image has too")
 
 
 def _of_reader(scope: Scope, card: Card) -> list[Finding]:

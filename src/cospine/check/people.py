@@ -11,13 +11,17 @@ from cospine.check.scope import Picture, Scope, frozen, listed, rule_of
 from cospine.physio.recording import Kind
 
 _CHANNEL: dict[Kind, re.Pattern[str]] = {
-    "cardiac": re.compile(r"\b(puls\w*|ppg|cardiac|ecg|ekg|heart\w*|physio\w*)\b", re.IGNORECASE),
+    "cardiac": re.compile(r"\b(puls\w*|ppg|cardiac|ecg|ekg|physio\w*)\b", re.IGNORECASE),
     "respiratory": re.compile(r"\b(resp\w*|breath\w*|belt|physio\w*)\b", re.IGNORECASE),
 }
 _LACKING = re.compile(
-    r"\b(no|without|missing|lacks?|lacking|lost|absent|none|not (?:recorded|acquired|available|saved|collected|there))\b",
+    r"\b(no|without|missing|lacks?|lacking|lost|absent|none|fail\w*|broke\w*|damaged|corrupt\w*|unusable|"
+    r"not (?:recorded|acquired|available|saved|collected|there))\b",
     re.IGNORECASE,
 )
+_ONLY = re.compile(r"\bonly\b", re.IGNORECASE)
+# of the person, not of a recording
+_HEALTH = re.compile(r"\b(history|disease\w*|disorder\w*|condition\w*|surgery|medication\w*|problem\w*)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[;.]|\bbut\b", re.IGNORECASE)
 _ABSENT = frozenset({"no", "n", "0", "false", "missing", "absent"})
 _PRESENT = frozenset({"yes", "y", "1", "true", "present"})
@@ -41,6 +45,11 @@ def check_people(scope: Scope, covered: Mapping[str, frozenset[str]]) -> Iterato
     covered : mapping of str to frozenset of str
         Parameters that a protocol card judges, by suffix: they are not compared with siblings as well.
     """
+    if not (scope.index.root / "participants.tsv").is_file():
+        yield finding(
+            "no-participants-table", None, (), "there is no participants.tsv: nothing is known of the people but their labels",
+            "Add one row a person, with age, sex and site.",
+        )  # fmt: skip
     yield from _comments(scope)
     yield from _tables(scope)
     yield from _parameters(scope, covered)
@@ -63,7 +72,8 @@ def said_missing(attributes: Mapping[str, str], task: str, tasks: Sequence[str])
             if words.fullmatch(column.split("_")[0]) and value.lower() in _ABSENT:
                 found.setdefault(kind, f"{column}: {value}")
         for clause in _CLAUSE.split(value):
-            if not _LACKING.search(clause):
+            lacking = bool(_LACKING.search(clause))
+            if _HEALTH.search(clause) or not (lacking or _ONLY.search(clause)):
                 continue
             plain = re.sub(r"[^a-z0-9]", "", clause.lower())
             named = [one for one in tasks if one.lower() in plain]
@@ -71,9 +81,11 @@ def said_missing(attributes: Mapping[str, str], task: str, tasks: Sequence[str])
             named = [one for one in named if not any(one != other and one in other for other in named)]
             if named and task not in named:
                 continue
-            for kind, words in _CHANNEL.items():
-                if words.search(clause):
-                    found.setdefault(kind, f"{column}: {value}")
+            spoken = [kind for kind, words in _CHANNEL.items() if words.search(clause)]
+            if not lacking:  # "only resp": the other one is missing
+                spoken = [kind for kind in _CHANNEL if kind not in spoken] if len(spoken) == 1 else []
+            for kind in spoken:
+                found.setdefault(kind, f"{column}: {value}")
     return found
 
 

@@ -250,13 +250,17 @@ def _judged(
         owner = _owner(placed.recording.source)
         if any({run.prefix, owner} == {one, other} and kind in kinds for one, other, kinds in swaps(choices)):
             return
+        theirs = choices.get((owner, kind))
+        both = theirs is not None and theirs.named  # it went on from one run into the next
         yield finding(
             "physio-of-another-run",
             run.participant,
             [*files, f"{run.bold.parent.relative_to(scope.index.root).as_posix()}/{placed.recording.source.split(' ')[0]}"],
             f"by the scanner's clock {WORD[kind]} of {run.prefix}{length} is in the recording named {owner}, which covers "
             f"{100 * placed.coverage:.0f} % of it; that one is used",
-            "Find out which run each recording belongs to, and rename it.",
+            "Nothing to rename: it is that run's own, and went on into this one."
+            if both
+            else "Find out which run each recording belongs to, and rename it.",
         )
         return
     if not own:

@@ -10,7 +10,7 @@ from typing import Any
 from cospine.bids import Finding, finding
 from cospine.bids.clock import DAY_S, clock_s
 from cospine.bids.runs import multiband_of
-from cospine.bids.tables import number
+from cospine.bids.tables import number, read_json
 from cospine.check.scope import Picture, Scope, frozen, listed, rule_of
 
 _READOUT = ("TotalReadoutTime", "EffectiveEchoSpacing")
@@ -42,6 +42,24 @@ def check_sidecars(scope: Scope) -> Iterator[Finding]:
     yield from _spelling(scope)
 
 
+def check_readable(scope: Scope) -> Iterator[Finding]:
+    """Sidecars and tables' descriptions that cannot be read, where nobody who needs them says so: a broken file is not a clean one."""
+    told = {file for one in scope.dataset.findings if one.code == "invalid-json" for file in one.files}
+    told |= {file for person in scope.dataset.participants for one in person.findings for file in one.files}
+    broken = {file: (one.participant, reason) for one in scope.pictures for file, reason in scope.index.sidecar(one.entry).broken}
+    try:
+        read_json(scope.index.root / "participants.json")
+    except FileNotFoundError:
+        pass  # there need not be one
+    except (OSError, ValueError) as error:
+        broken["participants.json"] = (None, str(error))
+    for file, (participant, reason) in sorted(broken.items()):
+        if file not in told:
+            yield finding(
+                "invalid-json", participant, file, f"cannot be read: {reason}", "Mend the file; a JSON checker shows the place."
+            )
+
+
 # --- whose it is -----------------------------------------------------------------------------------------------------
 
 
@@ -71,8 +89,9 @@ def _fingerprint(sidecar: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def copied_files(scope: Scope) -> frozenset[str]:
-    """Sidecars that another person has too: whose clock, shim and orientation they hold is not known."""
-    return frozenset(file for found in (_copied(scope), _copied_recordings(scope)) for one in found for file in one.files)
+    """Sidecars that another person or another image has too: whose clock, shim and orientation they hold is not known."""
+    checks = (_copied(scope), _copied_recordings(scope), _claimed_twice(scope))
+    return frozenset(file for found in checks for one in found for file in one.files)
 
 
 def _copied(scope: Scope) -> Iterator[Finding]:
