@@ -1,6 +1,7 @@
 """Which series becomes which file, which field map is for which run, and what speaks against it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,13 @@ def test_several_people_or_days_in_one_source_are_refused_without_naming_anyone(
     assert "Doe" not in str(errors[0])
     _, errors = plan(series("bold", 1), series("bold", 2, date="20260214"), mapping=rules(repeats="number"))
     assert "2 days" in errors[0].what
+
+
+def test_a_session_over_midnight_at_the_end_of_a_month_is_one_session() -> None:
+    one, other = series("heat", 1, 86_000.0), series("heat", 2, 100.0)
+    for dates, days in ((("20240131", "20240201"), 0), (("2024.01.31", "20240201"), 0), (("20240131", "20240202"), 2)):
+        _, errors = plan(*(replace(given, date=date) for given, date in zip((one, other), dates, strict=True)))
+        assert any("days of scanning" in error.what for error in errors) == bool(days)
 
 
 def test_several_echoes_of_a_run_are_named() -> None:

@@ -28,6 +28,14 @@ def test_a_new_table_is_described(tmp_path: Path) -> None:
     assert read_json(tmp_path / "participants.json")["age"]["Units"] == "year"
 
 
+def test_a_description_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "participants.json").write_text("{}")
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    assert write_participants(tmp_path / "participants.tsv", staged / "participants.tsv", "sub-01", {"age": "30"})
+    assert [one.name for one in staged.iterdir()] == ["participants.tsv"]
+
+
 def test_a_broken_table_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "participants.tsv").write_text("id\tage\n1\t2\n")
     with pytest.raises(CoSpineError, match="no column participant_id"):

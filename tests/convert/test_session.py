@@ -174,6 +174,17 @@ def test_nothing_is_overwritten_without_force(export: Path, dataset: Path, flags
     assert files(root) == files(dataset)
 
 
+def test_a_place_that_is_taken_otherwise_is_found_before_anything_is_moved(
+    export: Path, flags: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    root = tmp_path / "bids"
+    (root / "sub-01").mkdir(parents=True)
+    (root / "sub-01" / "func").write_text("a file")
+    assert main(["convert", str(export), str(root), *flags]) == 2
+    assert "a folder is needed there" in capsys.readouterr().err
+    assert files(root) == {"sub-01/func": b"a file"}
+
+
 def test_a_second_person_joins(dataset: Path, export: Path, flags: list[str], tmp_path: Path) -> None:
     root = tmp_path / "bids"
     shutil.copytree(dataset, root)

@@ -222,6 +222,16 @@ def test_an_older_catalogue_is_replaced_and_nothing_else(tmp_path: Path, monkeyp
     assert {one.name for one in tmp_path.iterdir()} == {"raw", "catalogue"}
 
 
+def test_what_others_put_into_a_catalogue_is_not_deleted_with_it(tmp_path: Path) -> None:
+    raw = catalogue_data.raw_dataset(tmp_path / "raw", 1)
+    sources = Sources({"raw": raw.resolve()}, {})
+    build(sources, tmp_path / "catalogue")
+    write_text(tmp_path / "catalogue" / "answer.csv", "mine")
+    with pytest.raises(CoSpineError, match=r"answer\.csv"):
+        build(sources, tmp_path / "catalogue")
+    assert (tmp_path / "catalogue" / "answer.csv").is_file()
+
+
 @pytest.mark.parametrize("where", ["raw", ".", "raw/catalogue", "notes", "notes/text"])
 def test_outputs_that_would_harm(tmp_path: Path, where: str) -> None:
     raw = catalogue_data.raw_dataset(tmp_path / "raw", 1)

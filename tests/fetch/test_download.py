@@ -9,7 +9,7 @@ from openneuro_server import BOLD, Server, fetched, listed, tree
 from cospine.errors import CoSpineError
 from cospine.fetch import download
 from cospine.fetch.download import fetch_all
-from cospine.fetch.openneuro import ATTEMPTS
+from cospine.fetch.openneuro import ATTEMPTS, RemoteFile
 from cospine.fetch.plan import Plan, make_plan
 
 LOST = 1 << 16
@@ -100,3 +100,11 @@ def test_a_disk_that_cannot_be_written_to_ends_it(server: Server, tmp_path: Path
 
 def test_an_empty_plan(tmp_path: Path) -> None:
     assert fetch_all(Plan(tmp_path, (), (), 0, 0)) == []
+
+
+def test_a_link_that_is_listed_as_empty_is_no_file(tmp_path: Path) -> None:
+    link = RemoteFile("sub-01/anat/link.nii.gz", 0, "a" * 40, ())
+    (result,) = fetch_all(Plan(tmp_path, (link,), (), 0, 1 << 30), pause_s=0)
+    assert result.proof is None
+    assert "a link inside the dataset" in result.error
+    assert not (tmp_path / link.path).exists()

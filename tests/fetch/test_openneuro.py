@@ -52,7 +52,7 @@ def test_no_network(tmp_path: Path) -> None:
         Client(session, "http://127.0.0.1:9/graphql", pause_s=0).snapshot(DATASET)
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a\\b", "a/../../b", ".git", "x\ny", "", ".", "con:x"])
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a\\b", "a/../../b", ".git", ".GIT", ".git.", "x\ny", "", ".", "con:x"])
 def test_a_listing_cannot_lead_out_of_the_folder(server: Server, name: str) -> None:
     server.change = lambda tree, listing: [*listing, {"id": "x", "filename": name, "size": 1, "urls": ["http://x/"]}]
     with pytest.raises(CoSpineError, match="listing holds"):

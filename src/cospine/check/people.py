@@ -81,7 +81,7 @@ def said_missing(attributes: Mapping[str, str], task: str, tasks: Sequence[str])
             named = [one for one in named if not any(one != other and one in other for other in named)]
             if named and task not in named:
                 continue
-            spoken = [kind for kind, words in _CHANNEL.items() if words.search(clause)]
+            spoken: list[Kind] = [kind for kind, words in _CHANNEL.items() if words.search(clause)]
             if not lacking:  # "only resp": the other one is missing
                 spoken = [kind for kind in _CHANNEL if kind not in spoken] if len(spoken) == 1 else []
             for kind in spoken:

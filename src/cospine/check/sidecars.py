@@ -46,7 +46,9 @@ def check_readable(scope: Scope) -> Iterator[Finding]:
     """Sidecars and descriptions that cannot be read, where nobody who needs them says so: a broken file is not a clean one."""
     told = {file for one in scope.dataset.findings if one.code == "invalid-json" for file in one.files}
     told |= {file for person in scope.dataset.participants for one in person.findings for file in one.files}
-    broken = {file: (one.participant, reason) for one in scope.pictures for file, reason in scope.index.sidecar(one.entry).broken}
+    broken: dict[str, tuple[str | None, str]] = {
+        file: (one.participant, reason) for one in scope.pictures for file, reason in scope.index.sidecar(one.entry).broken
+    }
     try:
         read_json(scope.index.root / "participants.json")
     except FileNotFoundError:

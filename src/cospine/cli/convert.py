@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -70,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
     """Convert; 0 when done, 1 when a series cannot be converted, 2 when an input is bad."""
     from cospine.convert.prepare import Request, describe, prepare
     from cospine.convert.session import ConversionFailed, convert
+
+    # ended by a scheduler it leaves no images behind that still have a face
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("cospine").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)])

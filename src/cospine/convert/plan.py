@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from cospine.bids import build_name
 from cospine.bids.names import ENTITIES
@@ -180,9 +181,18 @@ def _several_people(series: Sequence[Series]) -> list[CoSpineError]:
         errors.append(CoSpineError(f"{len(people)} people are in it (PatientID; {counts} series)", "SOURCE", remedy))
     days = Counter(one.date for one in series if one.kind == "image" and one.date)
     # midnight may lie within a session
-    if len(days) > 1 and int(max(days)) - int(min(days)) > 1:
+    numbers = [day for one in days if (day := _day(one)) is not None]
+    if len(numbers) > 1 and max(numbers) - min(numbers) > 1:
         errors.append(CoSpineError(f"{len(days)} days of scanning are in it ({', '.join(sorted(days))})", "SOURCE", remedy))
     return errors
+
+
+def _day(text: str | None) -> int | None:
+    """Number of a day from DICOM's 20240131 or the older 2024.01.31; None for anything else."""
+    try:
+        return datetime.strptime((text or "").replace(".", "").strip(), "%Y%m%d").toordinal()
+    except ValueError:
+        return None
 
 
 def _unmapped(series: Series, mapping: SeriesMapping) -> CoSpineError:
@@ -312,8 +322,9 @@ def _away(members: Sequence[Item], run: Item) -> tuple[bool, float]:
     """For sorting: those before the run first, the closest in time first."""
     if run.series.start_s is None or any(one.series.start_s is None for one in members):
         return (True, 0.0)
-    day = float(run.series.date or 0) - float(members[0].series.date or 0)
-    gap = run.series.start_s - max(float(one.series.start_s or 0) for one in members) + 86_400.0 * day
+    own, theirs = _day(run.series.date), _day(members[0].series.date)
+    days = own - theirs if own is not None and theirs is not None else 0
+    gap = run.series.start_s - max(float(one.series.start_s or 0) for one in members) + 86_400.0 * days
     return (gap < 0, abs(gap))
 
 

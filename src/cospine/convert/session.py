@@ -17,6 +17,7 @@ from cospine.anatomy.face import Place, face_of, find_face
 from cospine.bids import write_bytes, write_json, write_tsv
 from cospine.bids.atomic import CHUNK_BYTES, atomic, compressed
 from cospine.bids.clock import clock_difference_s, clock_s
+from cospine.bids.tables import number as number_of
 from cospine.convert import sidecars, tables
 from cospine.convert.images import Converted, Converter, convert_item
 from cospine.convert.plan import Item
@@ -127,6 +128,11 @@ def _make(prepared: Prepared, work: Path, staged: Path, said: Callable[[str], No
         CoSpineError("holds one volume, no series", one.target.image, "Skip it in the mapping; the run was broken off")
         for _, one in images
         if one.target.suffix == "bold" and len(one.shape) < 4
+    ]
+    errors += [
+        CoSpineError("its RepetitionTime is not known", one.target.image, "Add RepetitionTime (s) to its rule (`sidecar`)")
+        for _, one in images
+        if one.target.suffix == "bold" and not number_of(contents[one.target.stem].get("RepetitionTime"))
     ]
     if errors:
         raise ConversionFailed(errors)
@@ -353,6 +359,19 @@ def _write_tables(
         tables.write_scans(staged / folder / f"{stem}.tsv", rows)
 
 
+def _blocked(root: Path, name: str) -> CoSpineError | None:
+    """What keeps a new file from its place, found before any is moved there."""
+    place = root / name
+    if place.is_dir():
+        return CoSpineError("is a folder, and a file is to be written there", str(place), "Move it away")
+    folder = next(one for one in place.parents if os.path.lexists(one))
+    if not folder.is_dir():
+        return CoSpineError("is a file, and a folder is needed there", str(folder), "Move it away")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return CoSpineError("cannot be written to", str(folder), "Change its permissions, or convert into another folder")
+    return None
+
+
 # --- laying in place ------------------------------------------------------------------------------------------------
 
 
@@ -362,13 +381,16 @@ def _install(prepared: Prepared, staged: Path, force: bool, notes: Sequence[str]
     files = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file())
     same = [name for name in files if (root / name).is_file() and filecmp.cmp(staged / name, root / name, shallow=False)]
     new = [name for name in files if name not in set(same)]
-    shared = {"participants.tsv", "participants.json"}  # a row is added, none is changed
+    shared = {"participants.tsv"}  # a row is added
     taken = [name for name in new if os.path.lexists(root / name) and name not in shared]
     if taken and not force:
         remedy = "Give --force to replace it, or convert into another folder"
         raise ConversionFailed(
             [CoSpineError("is there with other content", str(root / name), remedy) for name in taken], existing=True
         )
+    blocked = [error for name in new if (error := _blocked(root, name)) is not None]
+    if blocked:
+        raise ConversionFailed(blocked, existing=True)
     for name in sorted(new, key=lambda name: ("/" not in name, name == "participants.tsv", name)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staged / name, root / name)

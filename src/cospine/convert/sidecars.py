@@ -9,7 +9,10 @@ from cospine.bids.tables import number
 from cospine.convert.images import Converted
 from cospine.convert.plan import FieldSet, Target
 
-_PERSONAL = re.compile(r"^(Patient(?!Position)|.*UID$|AcquisitionDateTime$|.*BirthDate|AccessionNumber|StudyID|.*Physician)")
+_PERSONAL = re.compile(
+    r"^(Patient(?!Position)|.*UID$|AcquisitionDateTime$|.*BirthDate|AccessionNumber|StudyID|StudyDescription|"
+    r"ProcedureStepDescription|.*Physician)"
+)
 _GUESSED = frozenset({"BidsGuess", "InstitutionalDepartmentName"})
 _READOUT = ("TotalReadoutTime", "EffectiveEchoSpacing", "EstimatedTotalReadoutTime", "EstimatedEffectiveEchoSpacing")
 _AXIS = {"R": "LR", "L": "RL", "A": "PA", "P": "AP", "S": "IS", "I": "SI"}  # toward: how `dir-` names it

@@ -66,7 +66,8 @@ def write_participants(existing: Path, staged: Path, participant: str, about: Ma
     if existing.is_file() and before == [tuple(row[name] for name in columns) for row in ordered]:
         return False
     table = {name: [row[name] for row in ordered] for name in columns}
-    write_tsv(staged, table, None if existing.is_file() else _COLUMNS)
+    described = existing.is_file() or existing.with_suffix(".json").exists()
+    write_tsv(staged, table, None if described else _COLUMNS)
     return True
 
 

@@ -211,6 +211,11 @@ def _check_output(sources: Sources, output: Path) -> None:
         raise CoSpineError("is a file", where, "name a folder")
     if output.is_dir() and any(output.iterdir()) and not (output / CATALOGUE).is_file():
         raise CoSpineError("is a folder that holds something else than a catalogue", where, "name a new folder")
+    if output.is_dir():
+        own = {CATALOGUE, *(f"{table.name}.parquet" for table in TABLES)}
+        if others := sorted(one.name for one in output.iterdir() if one.name not in own):
+            what = f"holds files that are not the catalogue's ({', '.join(others[:5])})"
+            raise CoSpineError(what, where, "move them away: the folder is replaced as a whole")
     for root in (*sources.raw.values(), *sources.derivatives.values()):
         if output.resolve() == root or root.is_relative_to(output.resolve()):
             raise CoSpineError("is, or holds, what the catalogue is made of", where, "name a folder of its own")

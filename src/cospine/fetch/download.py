@@ -112,8 +112,12 @@ def _fetch(
     part = part_of(path, remote)
     if not remote.size_bytes:
         part.write_bytes(b"")
+        found = check_file(part, remote)
+        if isinstance(found, Mismatch):
+            part.unlink()
+            return Fetched(remote, None, f"is listed as empty but is not ({found.reason}); a link inside the dataset?")
         os.replace(part, path)
-        return Fetched(remote, "size")
+        return Fetched(remote, found)
     reason, urls = "", list(remote.urls)
     for attempt in range(ATTEMPTS):
         if stop.is_set():

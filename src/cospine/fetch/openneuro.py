@@ -216,7 +216,8 @@ def _path(folder: str, one: dict[str, Any], dataset: str) -> str:
         raise _senseless(f"an entry of {folder or 'its root'} without a name", dataset)
     path = name if folder and name.startswith(f"{folder}/") else f"{folder}/{name}" if folder else name
     parts = path.split("/")
-    unsafe = any(part in ("", ".", "..", ".git") for part in parts) or re.search(r'[\\\x00-\x1f:*?"<>|]', path)
+    # some disks know no case, and drop dots and spaces at the end
+    unsafe = any(part.rstrip(". ").lower() in ("", ".git") for part in parts) or re.search(r'[\\\x00-\x1f:*?"<>|]', path)
     if unsafe or PurePosixPath(path).is_absolute():
         raise _senseless(f"a path that cannot be written: {path!r}", dataset)
     return path
