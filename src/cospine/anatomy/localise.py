@@ -5,6 +5,7 @@ the neck that gathers the most evidence while its slope stays small. The path ma
 evidence does.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -253,12 +254,11 @@ def trace_centre_line(probability: NDArray, grid: Grid) -> NDArray[np.float64] |
     ndarray (n, 3) or None
         RAS mm, one point a level of the grid, top to bottom; None where nothing looks like a cord.
     """
-    lines = trace_centre_lines(probability, grid, 1)
-    return lines[0] if lines else None
+    return next(trace_centre_lines(probability, grid), None)
 
 
-def trace_centre_lines(probability: NDArray, grid: Grid, count: int = _PATHS) -> list[NDArray[np.float64]]:
-    """Courses that a cord may take, the likeliest first, each away from those before it.
+def trace_centre_lines(probability: NDArray, grid: Grid) -> Iterator[NDArray[np.float64]]:
+    """Courses that a cord may take, the likeliest first, each away from those before it and traced when it is asked for.
 
     Parameters
     ----------
@@ -266,24 +266,23 @@ def trace_centre_lines(probability: NDArray, grid: Grid, count: int = _PATHS) ->
         Of each class, on a RAS grid.
     grid : Grid
         That grid.
-    count : int
-        At most so many.
 
-    Returns
-    -------
-    list of ndarray (n, 3)
+    Yields
+    ------
+    ndarray (n, 3)
         RAS mm, one point a level of the grid, top to bottom.
     """
     evidence = np.clip(probability[CORD] + _CANAL_SHARE * probability[CANAL], 0.0, 1.0)
-    lines: list[NDArray[np.float64]] = []
     rows, columns = np.indices(grid.shape[:2])
-    while len(lines) < count and (line := follow_evidence(evidence, grid)) is not None:
-        lines.append(line)
+    for _ in range(_PATHS):
+        line = follow_evidence(evidence, grid)
+        if line is None:
+            return
+        yield line
         evidence = evidence.copy()
         for i, j, k in grid.to_voxel(line):
             near = np.hypot((rows - i) * grid.voxel_mm[0], (columns - j) * grid.voxel_mm[1]) < _APART_MM
             evidence[near, round(k)] = 0.0
-    return lines
 
 
 def follow_evidence(evidence: NDArray, grid: Grid) -> NDArray[np.float64] | None:
