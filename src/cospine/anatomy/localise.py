@@ -26,7 +26,7 @@ _LINE_SIGMA_MM = 6.0
 _STEEPEST = 1.0  # lateral mm a mm of height
 _FORAMEN_RADIUS_MM = 4.0
 _FORAMEN_LEAST_LEVELS = 1.5  # of brain on the axis, in levels of 3 mm
-_FORAMEN_LEAST_ML = 20.0  # of brain in view: less is muscle or fat that the network takes for brain
+FORAMEN_LEAST_ML = 20.0  # of brain in view: less is muscle or fat that the network takes for brain
 _BRAIN_ML = 150.0  # so much brain in view counts as a brain
 _HEAD_MM = 100.0  # a narrower field of view, across or front to back, holds no whole brain, whatever is taken for one
 _PATHS = 3  # courses that are proposed
@@ -220,7 +220,7 @@ def foramen_along(grid: Grid, probability: NDArray, line: NDArray) -> NDArray[np
     """
     step = float(grid.voxel_mm[2])
     brain = probability[CEREBRUM] + probability[CEREBELLUM_BRAINSTEM]
-    if float((brain > 0.5).sum()) * float(np.prod(grid.voxel_mm)) / 1000 < _FORAMEN_LEAST_ML:
+    if float((brain > 0.5).sum()) * float(np.prod(grid.voxel_mm)) / 1000 < FORAMEN_LEAST_ML:
         return None
     heights = np.arange(line[-1, 2], line[0, 2] + _FORAMEN_REACH_MM + step / 2, step)
     course = Line(line[:, 2], line[:, :2], np.ones(len(line)), _LINE_SIGMA_MM)

@@ -16,7 +16,15 @@ from scipy.spatial import KDTree
 
 from cospine.anatomy.edges import sharpen_outlines
 from cospine.anatomy.evidence import Seen, look, search
-from cospine.anatomy.localise import CEREBELLUM_BRAINSTEM, Head, Line, find_head, foramen_along, trace_centre_lines
+from cospine.anatomy.localise import (
+    CEREBELLUM_BRAINSTEM,
+    FORAMEN_LEAST_ML,
+    Head,
+    Line,
+    find_head,
+    foramen_along,
+    trace_centre_lines,
+)
 from cospine.anatomy.network import SECTION_PIXEL_MM
 from cospine.anatomy.sections import Planes, planes_of, to_voxels
 from cospine.space.grid import Grid
@@ -24,16 +32,10 @@ from cospine.space.grid import Grid
 logger = logging.getLogger(__name__)
 
 _LONGEST_GAP_MM = 30.0
-_FARTHEST_GAP_MM = (
-    80.0  # a plain cord may go on beyond so much that shows none: signal lost, a level of bright cord in bright CSF
-)
+_FARTHEST_GAP_MM = 80.0  # a plain cord may go on beyond so much that shows none: signal lost, cord as bright as CSF
 _PLAIN_CONFIDENCE, _PLAIN_SLOPE = 0.4, 0.4  # what is plain: median over the slices of both parts; mm aside a mm along
 _ASTRAY_MM = 3.0
-_TO_BRAINSTEM_MM, _BESIDE_BRAINSTEM_MM = (
-    60.0,
-    8.0,
-)  # how far above a cord, straight on, and how near to its course brainstem must be
-_FORAMEN_ML = 20.0  # of brain in view, from which on the cord's upper end may be brainstem
+_TO_BRAINSTEM_MM, _BESIDE_BRAINSTEM_MM = 60.0, 8.0  # how far above a cord, and how near to its course, brainstem must be
 _MEDULLA_RATIO, _MEDULLA_BELOW_MM = 1.4, (15.0, 55.0)  # area against that of the cord so far below: wider is medulla
 _LEAST_CONFIDENCE = 0.25  # median over slices: less is no cord
 _LEAST_BELOW_MM = 6.0  # of a centre line below the foramen magnum, to be looked at
@@ -137,7 +139,7 @@ def segment_cord(image: NDArray, grid: Grid, brain: NDArray | None = None, cours
     agreement = _agreement(seen, again)
     believed = again.present & (agreement >= _LEAST_AGREEMENT)
     kept = believed & ~_astray(planes, again, believed)
-    if head.brain_ml >= _FORAMEN_ML:
+    if head.brain_ml >= FORAMEN_LEAST_ML:
         kept &= ~_medulla(planes, again, kept)
     confidence = _confidence(planes, again, kept, agreement)
     kept = _in_one_stretch(planes, again, kept, confidence)
