@@ -32,7 +32,7 @@ class TaskColumns:
 
     def beside(self, nuisance: NDArray[np.floating]) -> NDArray[np.float64]:
         """Designs (slices, t, n + p): these columns first, then nuisance (slices, t, p)."""
-        return np.concatenate([self.values.transpose(1, 0, 2), nuisance], axis=2)
+        return np.concatenate([self.values.transpose(1, 0, 2), np.asarray(nuisance, dtype=np.float64)], axis=2)
 
     def joined(self, other: "TaskColumns") -> "TaskColumns":
         """These and others at the same times."""

@@ -74,9 +74,9 @@ class EventRows:
 def event_rows(columns: Mapping[str, Sequence[str]], task: str, end_s: float) -> tuple[EventRows, tuple[str, ...]]:
     """Rows of a table that happen in the run and are complete.
 
-    Left out, and said: rows without onset or duration (`n/a`), onsets at or after the run's end, events whose response ends before
-    the first volume, rows without a `trial_type` in a table where others have one. A table without any `trial_type` has one
-    condition, named after the task. An event that outlasts the run stays.
+    Left out, and said: rows without onset or duration (`n/a`), onsets at or after the run's end, events whose response ends
+    before the first volume, rows without a `trial_type` in a table where others have one. A table without any `trial_type` has
+    one condition, named after the task. An event that outlasts the run stays.
 
     Parameters
     ----------
@@ -104,9 +104,7 @@ def event_rows(columns: Mapping[str, Sequence[str]], task: str, end_s: float) ->
         raise CoSpineError(f"has no column {' and '.join(absent)}", "events", "Give onset and duration in seconds")
     onsets, durations = (column_numbers(columns[name], name, "events") for name in ("onset", "duration"))
     if (durations < 0).any():
-        raise CoSpineError(
-            f"{np.count_nonzero(durations < 0)} durations are negative", "events", "Give durations of 0 s or more"
-        )
+        raise CoSpineError(f"{np.count_nonzero(durations < 0)} durations are negative", "events", "Give durations of 0 s or more")
     total, notes = len(onsets), []
     others = {name: [available(cell) for cell in cells] for name, cells in columns.items() if name not in ("onset", "duration")}
     types = others.get("trial_type", ["n/a"] * total)
@@ -180,7 +178,7 @@ def conditions_of(
         conditions.append(Condition(kind, rows.onsets_s[there], rows.durations_s[there], np.ones(np.count_nonzero(there))))
         for column in modulators.get(kind, ()):
             values = np.where(there, column_numbers(rows.columns[column], column, "events"), np.nan)
-            centred = values - np.nanmean(values) if np.isfinite(values).any() else values
+            centred = values - float(np.nanmean(values)) if np.isfinite(values).any() else values
             condition = rows.condition(f"{kind}_{column}", centred)
             if condition is None:
                 said.append(f"{column} of {kind} has no values, or the same everywhere: it is left out.")

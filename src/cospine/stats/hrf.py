@@ -8,6 +8,7 @@ whatever times the slices have. It is what nilearn tends to as its grid gets fin
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,8 +40,8 @@ class Response:
     """
 
     suffix: str
-    _integral: Callable[[NDArray[np.float64]], NDArray[np.float64]] = field(repr=False)
-    _impulse: Callable[[NDArray[np.float64]], NDArray[np.float64]] = field(repr=False)
+    _integral: Callable[[NDArray[np.float64]], Any] = field(repr=False)
+    _impulse: Callable[[NDArray[np.float64]], Any] = field(repr=False)
     _end_s: float
 
     def impulse(self, since_s: ArrayLike) -> NDArray[np.float64]:

@@ -118,13 +118,13 @@ def made_of(
 
 
 def matching(pattern: str, names: Sequence[str]) -> list[str]:
-    """Names that a pattern (`*`, `?`) fits, in their order."""
-    return [name for name in names if fnmatchcase(name, pattern)]
+    """Names that a pattern (`*`, `?`) fits, in their order; brackets are characters as any other."""
+    return [name for name in names if fnmatchcase(name, pattern.replace("[", "[[]"))]
 
 
 def is_pattern(name: str) -> bool:
     """Whether a name stands for others."""
-    return any(sign in name for sign in "*?[")
+    return any(sign in name for sign in "*?")
 
 
 def _levels(name: str, cells: Sequence[str]) -> dict[str, NDArray[np.float64]]:
