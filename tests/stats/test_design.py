@@ -1,5 +1,7 @@
 """Task columns against closed forms and nilearn, estimability against linear algebra, efficiency against simulation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import gammainc
@@ -93,6 +95,13 @@ def test_impulse_block_and_their_scale() -> None:
         assert typical_peak(duration, "spm") == pytest.approx(course.max(), abs=1e-5)
     with pytest.raises(CoSpineError, match="'boxcar' is no response model"):
         responses("boxcar")
+
+
+def test_the_command_line_offers_the_responses_that_there_are() -> None:
+    from cospine.pipeline.settings import HRFS, Settings
+
+    assert HRFS == HRF_MODELS
+    assert Settings(model=Path("somewhere/model.json")).parameters()["model"] == "model.json"
 
 
 def test_columns_that_cannot_be_made_are_refused() -> None:

@@ -7,6 +7,15 @@ from typing import Any, Literal
 REGIONS = ("brain", "cord")
 IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events", "anatomy")
 SPACES = ("native", "MNI", "PAM50")
+# those of cospine.stats.hrf, which would load numerical libraries before the command line is read
+HRFS = (
+    "spm",
+    "spm + derivative",
+    "spm + derivative + dispersion",
+    "glover",
+    "glover + derivative",
+    "glover + derivative + dispersion",
+)
 
 
 def _option(default: Any, text: str, **how: Any) -> Any:
@@ -88,6 +97,18 @@ class Settings:
     high_pass: float = _option(
         128, "period in s from which on cosine drifts are taken out of data and noise columns alike", type=float, metavar="S"
     )
+    model: Path | None = _option(
+        None,
+        "statistical model of the tasks it names, a BIDS Stats Models file (default: the ready ones of pain and motor)",
+        type=Path,
+        metavar="FILE",
+    )
+    hrf: str = _option(
+        "",
+        "response in place of the model's: spm or glover, alone or as 'spm + derivative' or 'spm + derivative + dispersion'",
+        choices=HRFS,
+        metavar="MODEL",
+    )
     clean: bool = _option(False, "also write the series with drifts, motion and physiological noise regressed out slice by slice")
     export: tuple[str, ...] = _option(
         (), "also write for other software: fsl, slice-wise EVs of the physiological noise with a list file", nargs="+",
@@ -126,4 +147,4 @@ class Settings:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, tuple) else value.name if isinstance(value, Path) else value
