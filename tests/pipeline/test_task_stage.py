@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cospine.errors import CoSpineError
+from cospine.pipeline.noise_stage import tissue_labels
 from cospine.pipeline.settings import Settings
-from cospine.pipeline.task_stage import first_level, tissue_labels
+from cospine.pipeline.task_stage import first_level
 from cospine.space.grid import Grid
 from cospine.stats.design import task_columns
 from cospine.stats.events import Condition

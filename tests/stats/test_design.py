@@ -1,5 +1,6 @@
 """Task columns against closed forms and nilearn, estimability against linear algebra, efficiency against simulation."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -98,9 +99,10 @@ def test_impulse_block_and_their_scale() -> None:
 
 
 def test_the_command_line_offers_the_responses_that_there_are() -> None:
-    from cospine.pipeline.settings import HRFS, Settings
+    from cospine.pipeline.settings import Settings
 
-    assert HRFS == HRF_MODELS
+    (hrf,) = [one for one in fields(Settings) if one.name == "hrf"]
+    assert hrf.metadata["choices"] == HRF_MODELS
     assert Settings(model=Path("somewhere/model.json")).parameters()["model"] == "model.json"
 
 

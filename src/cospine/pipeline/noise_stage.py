@@ -33,6 +33,7 @@ from cospine.stats.collinearity import Aliased, Collinearity, aliasing, collinea
 
 logger = logging.getLogger(__name__)
 
+BRAIN, CORD, CSF = 1, 2, 3
 ENOUGH_KNOWN = 0.8
 """Share of a run's slices whose phases must be known for the model to do without components of CSF."""
 
@@ -314,15 +315,22 @@ def explained(
     sets, designs = model.sets, model.designs()
     if not sets or not model.fits:
         return None
-    regions = brain.astype(np.uint8)
-    regions[cord] = 2
-    # components of CSF cannot be tested where they come from
-    regions[model.tissue.csf] = 3 if model.modelled else 0
+    regions = tissue_labels(brain, cord, model.tissue.csf)
+    if not model.modelled:  # components of CSF cannot be tested where they come from
+        regions[regions == CSF] = 0
     zooms = (float(grid.voxel_mm[0]), float(grid.voxel_mm[1]), float(grid.voxel_mm[2]))
     rho = autocorrelation(corrected, designs, regions, zooms, rows=model.rows, slice_axis=run.slice_axis)
     return partial_tests(
         corrected, designs, sets, mask=regions > 0, rows=model.rows, autocorrelation=rho, slice_axis=run.slice_axis
     )
+
+
+def tissue_labels(brain: NDArray[np.bool_], cord: NDArray[np.bool_], csf: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Kinds of tissue whose noise is told apart: 1 brain, 2 cord, 3 CSF in and around both."""
+    labels = np.where(brain, BRAIN, 0).astype(np.uint8)
+    labels[csf] = CSF
+    labels[cord] = CORD
+    return labels
 
 
 def compared_with_task(run: Run, model: NoiseModel, events: Sequence[tuple[float, float, str]]) -> Task | None:

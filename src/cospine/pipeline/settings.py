@@ -4,18 +4,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from cospine.stats.response_names import HRF_MODELS
+
 REGIONS = ("brain", "cord")
 IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events", "anatomy")
 SPACES = ("native", "MNI", "PAM50")
-# those of cospine.stats.hrf, which would load numerical libraries before the command line is read
-HRFS = (
-    "spm",
-    "spm + derivative",
-    "spm + derivative + dispersion",
-    "glover",
-    "glover + derivative",
-    "glover + derivative + dispersion",
-)
 
 
 def _option(default: Any, text: str, **how: Any) -> Any:
@@ -107,7 +100,7 @@ class Settings:
     hrf: str = _option(
         "",
         "response in place of the model's: spm or glover, alone or as 'spm + derivative' or 'spm + derivative + dispersion'",
-        choices=HRFS,
+        choices=HRF_MODELS,
         metavar="MODEL",
     )
     smoothing_brain: float = _option(

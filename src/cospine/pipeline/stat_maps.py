@@ -76,28 +76,23 @@ def carry(
         carried = space.carried_within(image, region)
         return smooth_within(carried, target & np.isfinite(carried), fwhm_mm, size)
 
-    noise = list(residuals)
-    found = {}
-    gains: dict[str, NDArray[np.float32]] = {}
-    for name, (effect, variance) in maps.items():
-        plain = there(variance)
-        known = np.isfinite(plain)
-        if not gains:  # the pattern of the noise is that of the run, whatever the contrast
-            gains["all"] = _gain([there(np.sqrt(variance) * volume) for volume in noise], plain, known, size)
-        found[name] = _tested(there(effect), plain * gains["all"], dof)
-    return found
+    if not maps:
+        return {}
+    plain = {name: there(variance) for name, (_, variance) in maps.items()}
+    # the pattern of the noise is that of the run, whatever the contrast: any of them tells the gain
+    name, (_, variance) = next(iter(maps.items()))
+    gain = _gain([there(np.sqrt(variance) * volume) for volume in residuals], plain[name], size)
+    return {name: _tested(there(effect), plain[name] * gain, dof) for name, (effect, _) in maps.items()}
 
 
-def _gain(
-    noise: list[NDArray[np.float32]], plain: NDArray[np.float32], known: NDArray[np.bool_], voxel_mm: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def _gain(noise: list[NDArray[np.float32]], plain: NDArray[np.float32], voxel_mm: NDArray[np.floating]) -> NDArray[np.float32]:
     """Variance of the carried and smoothed noise over the mean variance of what went in, averaged over the neighbourhood."""
     if not noise:
         return np.ones(plain.shape, np.float32)
     square = np.zeros(plain.shape, np.float64)
     for one in noise:
         square += np.nan_to_num(one.astype(np.float64)) ** 2
-    wide = (POOLING_FWHM_MM,) * 3
+    known, wide = np.isfinite(plain), (POOLING_FWHM_MM,) * 3
     over, under = (smooth_within(np.asarray(image, np.float32), known, wide, voxel_mm) for image in (square / len(noise), plain))
     return over / under
 

@@ -11,27 +11,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cospine.bids import Run
 from cospine.bids.tables import read_tsv
 from cospine.errors import CoSpineError
-from cospine.pipeline.noise_stage import NoiseModel
+from cospine.pipeline.noise_stage import NoiseModel, tissue_labels
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import PAM50, Placement, Space
 from cospine.pipeline.stat_maps import Carried, carry
+from cospine.quality.planes import sampled
 from cospine.signal.compcor import mean_course
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 from cospine.stats.design import TaskColumns, estimable
-from cospine.stats.glm import Fit, fit, residual_series
+from cospine.stats.glm import Fit, fit, residual_patterns
 from cospine.stats.model import builtin_model, read_model, run_model
 from cospine.stats.specification import StatsModel
 from cospine.stats.whitening import noise_model
 
 logger = logging.getLogger(__name__)
 
-BRAIN, CORD, CSF = 1, 2, 3
 RESIDUAL_VOLUMES = 24
 """Volumes of residuals that tell how smooth the noise is."""
 FEWEST_FREE = 20
@@ -135,7 +134,8 @@ def first_level(
     table, end_s = read_tsv(run.events), run.volumes * run.tr_s
     made = run_model(model, table, run.task, noise.times_s, end_s)
     columns = made.columns
-    designs = columns.beside(noise.designs())
+    nuisance = noise.designs()
+    designs = columns.beside(nuisance)
     free = int(np.count_nonzero(noise.rows)) - 1 - designs.shape[2]
     if free < FEWEST_FREE:
         return None, (
@@ -158,13 +158,15 @@ def first_level(
     found = fit(corrected, designs, vectors, mask, noise=kinds, rows=noise.rows, slice_axis=run.slice_axis)
     spaces = {}
     if placement is not None:
-        patterns = noise_patterns(corrected, designs, mask, noise.rows, run.slice_axis)
+        steady = np.flatnonzero(noise.rows)
+        some = steady[np.unique(np.linspace(0, steady.size - 1, RESIDUAL_VOLUMES).round().astype(int))]
+        patterns = residual_patterns(corrected, designs, mask, some, rows=noise.rows, slice_axis=run.slice_axis)
         dof = float(found.dof[found.dof > 0].min())
         for space, _ in placement.means.values():
             spaces[space.name] = in_space(found, patterns, dof, space, placement, brain, cord, settings)
     lags = {} if placement is None else onset_scan(run, model, table, noise, corrected, brain, grid, placement)
     shown = {name: {column: weights[name][..., k].tolist() for k, column in enumerate(columns.names)} for name in vectors}
-    return TaskResult(model, columns, shown, found, noise.designs().shape[2], spaces, lags, tuple(notes)), ""
+    return TaskResult(model, columns, shown, found, nuisance.shape[2], spaces, lags, tuple(notes)), ""
 
 
 def _widened(weights: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -174,33 +176,9 @@ def _widened(weights: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return wide
 
 
-def tissue_labels(brain: NDArray[np.bool_], cord: NDArray[np.bool_], csf: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Kinds of tissue whose noise is told apart: 1 brain, 2 cord, 3 CSF in and around both."""
-    labels = np.where(brain, BRAIN, 0).astype(np.uint8)
-    labels[csf] = CSF
-    labels[cord] = CORD
-    return labels
-
-
-def noise_patterns(
-    corrected: NDArray[np.float32],
-    designs: NDArray[np.float64],
-    mask: NDArray[np.bool_],
-    rows: NDArray[np.bool_],
-    slice_axis: int,
-) -> list[NDArray[np.float32]]:
-    """Some volumes of the residuals, each voxel over its own SD; 0 outside of the mask."""
-    steady = np.flatnonzero(rows)
-    chosen = steady[np.unique(np.linspace(0, steady.size - 1, RESIDUAL_VOLUMES).round().astype(int))]
-    residuals = residual_series(corrected, designs, mask, rows=rows, slice_axis=slice_axis)
-    sd = residuals[..., steady].std(axis=3)
-    sd[sd == 0] = np.inf
-    return [residuals[..., t] / sd for t in chosen]
-
-
 def in_space(
     found: Fit,
-    patterns: list[NDArray[np.float32]],
+    patterns: NDArray[np.float32],
     dof: float,
     space: Space,
     placement: Placement,
@@ -214,22 +192,16 @@ def in_space(
         template = placement.anatomy.template
         if template is None:
             raise CoSpineError("there is no cord template", PAM50, "leave out the space PAM50")
-        target, region, reference = _on(template.grid, template.cord, space.grid) >= HALF, cord, template.source
-        along = float(settings.smoothing_cord[1])
-        across = float(settings.smoothing_cord[0])
+        points = space.grid.to_ras(np.moveaxis(np.indices(space.grid.shape), 0, -1))
+        target = sampled(template.cord, template.grid.affine, points) >= HALF
+        region, reference = cord, template.source
+        across, along = settings.smoothing_cord
         fwhm = (across, across, along)
     else:
         brain_space = brain_template(round(float(space.grid.voxel_mm[0])))
         target, region, reference = brain_space.mask, brain, "ICBM 152 nonlinear symmetric 2009a, as nilearn carries it"
         fwhm = (settings.smoothing_brain, settings.smoothing_brain, settings.smoothing_brain)
-    return InSpace(space.grid, carry(maps, patterns, dof, space, region, target, fwhm), fwhm, reference)
-
-
-def _on(grid: Grid, image: NDArray, wanted: Grid) -> NDArray[np.float32]:
-    """An image on another grid of the same world."""
-    points = wanted.to_ras(np.moveaxis(np.indices(wanted.shape), 0, -1))
-    at = np.moveaxis(grid.to_voxel(points), -1, 0)
-    return np.asarray(ndimage.map_coordinates(np.asarray(image, np.float32), at, order=1, mode="nearest"), dtype=np.float32)
+    return InSpace(space.grid, carry(maps, np.moveaxis(patterns, -1, 0), dof, space, region, target, fwhm), fwhm, reference)
 
 
 def onset_scan(
@@ -248,34 +220,31 @@ def onset_scan(
         return {}
     index = np.argwhere(brain)
     at = to_mni.inverse.map(placement.alignment.to_t1w.map(grid.to_ras(index)))
-    found = {}
-    for name, centre in SCANNED.items():
-        held = index[np.linalg.norm(at - centre, axis=1) <= SCANNED_MM]
-        if not len(held):
-            continue
+    near = {name: index[np.linalg.norm(at - centre, axis=1) <= SCANNED_MM] for name, centre in SCANNED.items()}
+    near = {name: held for name, held in near.items() if len(held)}
+    if not near:
+        return {}
+    signals, times = [], []
+    for held in near.values():
         mask = np.zeros(brain.shape, dtype=bool)
         mask[tuple(held.T)] = True
-        signal = mean_course(corrected, mask)[noise.rows]
-        times = noise.times_s[:, held[:, run.slice_axis]].mean(axis=1)
-        nuisance = np.column_stack([np.ones(len(times)), noise.drift, noise.head])
-        values = np.full(LAGS_S.size, np.nan)
-        for place, lag in enumerate(LAGS_S):
-            moved = {**table, "onset": [_later(cell, float(lag)) for cell in table["onset"]]}
-            task = run_model(model, moved, run.task, times[:, None], np.inf).columns.values[:, 0]
-            values[place] = _t_of_first(signal, np.column_stack([task, nuisance])[noise.rows])
-        found[name] = values
-    return found
+        signals.append(mean_course(corrected, mask))
+        times.append(noise.times_s[:, held[:, run.slice_axis]].mean(axis=1))
+    # each place is a slice of its own to the model: it has a time of its own
+    series, when = np.stack(signals)[None, None], np.stack(times, axis=1)
+    nuisance = np.repeat(np.concatenate([noise.drift, noise.head], axis=1)[None], len(near), axis=0)
+    found = np.full((LAGS_S.size, len(near)), np.nan)
+    for place, lag in enumerate(LAGS_S):
+        moved = {**table, "onset": [_later(cell, float(lag)) for cell in table["onset"]]}
+        columns = run_model(model, moved, run.task, when, np.inf).columns
+        designs = columns.beside(nuisance)
+        first = np.eye(designs.shape[2])[0]
+        if estimable(designs, {"first": first}, columns.names, rows=noise.rows).usable:
+            fitted = fit(series, designs, {"first": first}, np.ones((1, 1, len(near)), bool), rows=noise.rows, percent=False)
+            found[place] = fitted.contrasts["first"].t[0, 0]
+    return {name: found[:, k] for k, name in enumerate(near)}
 
 
 def _later(cell: str, by_s: float) -> str:
     """An onset as its table has it, moved; `n/a` stays."""
     return cell if cell == "n/a" else f"{float(cell) + by_s:.6f}"
-
-
-def _t_of_first(signal: NDArray[np.float64], design: NDArray[np.float64]) -> float:
-    """t of the first column by ordinary least squares; NaN where it cannot be told."""
-    inverse = np.linalg.pinv(design)
-    left = signal - design @ (inverse @ signal)
-    free = len(signal) - np.linalg.matrix_rank(design)
-    spread = np.sqrt((left @ left) / free * (inverse[0] @ inverse[0])) if free > 0 else 0.0
-    return float(inverse[0] @ signal / spread) if spread > 0 else float("nan")

@@ -30,7 +30,6 @@ BEYOND_CHANCE = 0.075
 _SURE, _UNSURE = 0.001, 0.2  # p from which colour is opaque, and from which there is none
 _BETWEEN = 1.1  # rows between two regions, for the name of the next
 _TOTAL = "all sets"
-_KINDS = {"sagittal": "sagittal", "coronal": "coronal", "brain": "brain", "cord": "around the cord"}
 
 
 def explained_maps(
@@ -66,23 +65,16 @@ def explained_maps(
     places = [*masks, ~np.logical_or.reduce(masks)] if masks else []
     shown = {name: test for name, test in every.items() if name == _TOTAL or len(every) == 1 or _does_something(test, places)}
     idle = [set_words(name) for name in every if name not in shown]
-    background = sheet.view.turned(np.nan_to_num(mean))
-    greys = []
-    for panel in sheet.panels:
-        pixels = pan.sampled(sheet, panel, background)
-        greys.append(fig.grey(pixels, fig.grey_window(pixels)))
+    greys = pan.shades(sheet, mean)
     frames = []
     for name, test in shown.items():
         strength, opacity = (sheet.view.turned(values) for values in _layers(test, limit))
+        colours = [
+            _coloured(under, pan.sampled(sheet, panel, strength, order=0), pan.sampled(sheet, panel, opacity, order=0))
+            for panel, under in zip(sheet.panels, greys, strict=True)
+        ]
         with fig.canvas(*sheet.size_in) as drawing:
-            titles: set[str] = set()
-            for panel, shades in zip(sheet.panels, greys, strict=True):
-                colours = _coloured(
-                    shades, pan.sampled(sheet, panel, strength, order=0), pan.sampled(sheet, panel, opacity, order=0)
-                )
-                title = "" if panel.kind in titles else f"{_sentence(set_words(name))}, {_KINDS[panel.kind]}"
-                titles.add(panel.kind)
-                pan.draw(drawing, sheet, panel, colours, title=title, outline="white")
+            pan.draw_all(drawing, sheet, colours, _sentence(set_words(name)), outline="white")
             _scale(fig.place(drawing, sheet.size_in[0] - 0.62, pan.TOP_IN + 0.25, 0.13, 2.6), limit)
             frames.append(fig.Frame(_sentence(set_words(name)), small_svg(drawing)))
     return fig.Figure(
@@ -221,13 +213,9 @@ def thermal_figure(
             continue
         turned = sheet.view.turned(np.nan_to_num(volume))
         with fig.canvas(*sheet.size_in) as drawing:
-            titles: set[str] = set()
-            for panel in sheet.panels:
-                title = "" if panel.kind in titles else f"{label}, {_KINDS[panel.kind]}"
-                titles.add(panel.kind)
-                axes = pan.draw(drawing, sheet, panel, pan.sampled(sheet, panel, turned, order=0), title=title,
-                                cmap=fig.SEQUENTIAL, norm=scale, outline="white")  # fmt: skip
-                picture = axes.images[0]
+            pictures = [pan.sampled(sheet, panel, turned, order=0) for panel in sheet.panels]
+            drawn = pan.draw_all(drawing, sheet, pictures, label, cmap=fig.SEQUENTIAL, norm=scale, outline="white")
+            picture = drawn[-1].images[0]
             bar = fig.place(drawing, sheet.size_in[0] - 0.62, pan.TOP_IN + 0.25, 0.13, 2.6)
             drawing.colorbar(picture, cax=bar, extend="max" if unit == "SD" else "min")
             bar.set_title(unit, loc="left", fontweight="normal", fontsize=8, color=fig.MUTED)

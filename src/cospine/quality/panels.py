@@ -1,6 +1,6 @@
 """Panels that figures of images share: strips along the cord, axial slices of the brain, tiles around the cord."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ Volume = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 LEFT_IN, GAP_IN, TOP_IN = 0.62, 0.22, 0.4
+_KINDS = {"sagittal": "sagittal", "coronal": "coronal", "brain": "brain", "cord": "around the cord"}
 _STRIPS_HEIGHT_IN, _BRAIN_IN, _BRAIN_SLICES = 6.0, 1.95, 3
 _BRAIN_PIXELS, _TILE_PIXELS = 220, 132
 
@@ -208,6 +209,23 @@ def draw(
         fig.outline_on(axes, _edges(sheet, panel, mask), outline or fig.region_colour(name))
     _letters(axes, sheet, panel, dark)
     return axes
+
+
+def shades(sheet: Sheet, volume: Volume) -> list[NDArray[np.uint8]]:
+    """Grey pictures of an image (x, y, z), one a panel, each with a window of its own."""
+    turned = sheet.view.turned(np.nan_to_num(volume))
+    pictures = [sampled(sheet, panel, turned) for panel in sheet.panels]
+    return [fig.grey(pixels, fig.grey_window(pixels)) for pixels in pictures]
+
+
+def draw_all(drawing: Any, sheet: Sheet, pictures: Sequence[NDArray[Any]], name: str, **style: Any) -> list["Axes"]:
+    """Draw a picture into every panel; the first of each kind is headed by what it shows and the kind. `style` as for `draw`."""
+    titles, drawn = set[str](), []
+    for panel, picture in zip(sheet.panels, pictures, strict=True):
+        title = "" if panel.kind in titles else f"{name}, {_KINDS[panel.kind]}"
+        titles.add(panel.kind)
+        drawn.append(draw(drawing, sheet, panel, picture, title=title, **style))
+    return drawn
 
 
 def note(axes: "Axes", x: float, y: float, text: str, *, dark: bool = True, size: float = 7.0, **style: Any) -> None:

@@ -18,7 +18,6 @@ Mask = NDArray[np.bool_]
 
 _TILE_MM = 30.0
 _FAINT, _SOLID, _FULL = 1.6, 3.1, 6.0  # |z| from which there is colour, from which it is opaque, and where the scale ends
-_KINDS = {"sagittal": "sagittal", "coronal": "coronal", "brain": "brain", "cord": "around the cord"}
 
 
 def contrast_maps(
@@ -48,21 +47,15 @@ def contrast_maps(
         When there is no mask with voxels.
     """
     sheet = pan.sheet_of(mean.shape, affine, brain_mask=brain_mask, cord_mask=cord_mask, tile_mm=_TILE_MM, room_in=0.8)
-    background = sheet.view.turned(np.nan_to_num(mean))
-    greys = []
-    for panel in sheet.panels:
-        pixels = pan.sampled(sheet, panel, background)
-        greys.append(fig.grey(pixels, fig.grey_window(pixels)))
+    greys = pan.shades(sheet, mean)
     frames = []
     for name, values in z.items():
         turned = sheet.view.turned(np.nan_to_num(values).astype(np.float32))
+        colours = [
+            _over(under, pan.sampled(sheet, panel, turned, order=0)) for panel, under in zip(sheet.panels, greys, strict=True)
+        ]
         with fig.canvas(*sheet.size_in) as drawing:
-            titles: set[str] = set()
-            for panel, shades in zip(sheet.panels, greys, strict=True):
-                title = "" if panel.kind in titles else f"{name}, {_KINDS[panel.kind]}"
-                titles.add(panel.kind)
-                colours = _over(shades, pan.sampled(sheet, panel, turned, order=0))
-                pan.draw(drawing, sheet, panel, colours, title=title, outline="white")
+            pan.draw_all(drawing, sheet, colours, name, outline="white")
             scale_of_z(fig.place(drawing, sheet.size_in[0] - 0.62, pan.TOP_IN + 0.25, 0.13, 2.6))
             frames.append(fig.Frame(name, small_svg(drawing)))
     return fig.Figure(

@@ -78,11 +78,38 @@ def autocorrelation(
 
 def _by_voxel(series: NDArray, bases: Bases, mask: NDArray[np.bool_], slice_axis: int) -> NDArray[np.float32]:
     """Autocorrelation (x, y, z) of single voxels, the bias of the fit undone; NaN outside and where nothing is left."""
+    ratio = lag_ratios(series, bases, mask, 1, slice_axis)[..., 1]
     rho = np.full(mask.shape, np.nan, np.float32, order="F")
-    inside, target = map_view(mask, slice_axis), map_view(rho, slice_axis)
+    target = map_view(rho, slice_axis)
+    for k, (fitted, plane) in enumerate(zip(bases.fitted, map_view(ratio, slice_axis), strict=True)):
+        known = np.isfinite(plane)
+        target[k][known] = np.interp(plane[known], _expected_ratio(fitted, bases.rows), _RHOS)
+    return rho
+
+
+def lag_ratios(series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int) -> NDArray[np.float32]:
+    """How alike residuals are to those some volumes later.
+
+    Parameters
+    ----------
+    series : ndarray (x, y, z, t)
+    bases : Bases
+        Of the slices' designs.
+    mask : ndarray (x, y, z), bool
+    order : int
+        Most lags.
+    slice_axis : {0, 1, 2}
+
+    Returns
+    -------
+    ndarray (x, y, z, order + 1), float32
+        Sums of products of residuals at lags 0, 1, .. over that at lag 0; NaN outside and where nothing is left.
+    """
+    ratios = np.full((*mask.shape, order + 1), np.nan, np.float32, order="F")
+    inside = map_view(mask, slice_axis)
+    targets = [map_view(ratios[..., k], slice_axis) for k in range(order + 1)]
     basis = bases.fitted.astype(np.float32)
     average = (bases.rows / np.count_nonzero(bases.rows)).astype(np.float32)
-    expected = [_expected_ratio(fitted, bases.rows) for fitted in bases.fitted]
 
     def measure(block: Block, values: NDArray[np.float32]) -> None:
         k, here = block.slice_index, inside[block.slice_index, block.rows]
@@ -92,14 +119,14 @@ def _by_voxel(series: NDArray, bases: Bases, mask: NDArray[np.bool_], slice_axis
         energy = np.einsum("tn,tn->n", chosen, chosen)
         columns = basis[k, :, : bases.rank[k]]
         chosen -= columns @ (columns.T @ chosen)
-        at_lag_0, at_lag_1 = np.einsum("tn,tn->n", chosen, chosen), np.einsum("tn,tn->n", chosen[1:], chosen[:-1])
-        good = at_lag_0 > 1e-9 * energy
-        found = np.full(good.shape, np.nan, np.float32)
-        found[good] = np.interp(at_lag_1[good] / at_lag_0[good], expected[k], _RHOS)
-        target[k, block.rows][here] = found
+        own = np.einsum("tn,tn->n", chosen, chosen)
+        scale = np.where(own > 1e-9 * energy, own, np.nan)
+        targets[0][k, block.rows][here] = own / scale
+        for lag in range(1, order + 1):
+            targets[lag][k, block.rows][here] = np.einsum("tn,tn->n", chosen[lag:], chosen[:-lag]) / scale
 
     each_block(series, slice_axis, measure, mask=mask)
-    return rho
+    return ratios
 
 
 def _expected_ratio(fitted: NDArray[np.float64], rows: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -14,16 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
+from cospine.stats.response_names import FIR, HRF_MODELS
 
-HRF_MODELS = (
-    "spm",
-    "spm + derivative",
-    "spm + derivative + dispersion",
-    "glover",
-    "glover + derivative",
-    "glover + derivative + dispersion",
-)
-FIR = "fir"
 RESPONSE_S = 32.0
 """How long a response lasts, as nilearn has it."""
 _STEP_S = 0.002

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from cospine.bids.tables import number
 from cospine.errors import CoSpineError
-from cospine.stats.hrf import FIR, HRF_MODELS
+from cospine.stats.response_names import FIR, HRF_MODELS
 from cospine.stats.specification import CONSTANT, Contrast, Convolve, Dummies, Edge, Level, Node, StatsModel, Test, label_of
 from cospine.stats.variables import Factor, Instruction, Scale, matching
 

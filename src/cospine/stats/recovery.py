@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
+from cospine.signal.smoothing import FWHM_PER_SIGMA
 from cospine.stats.regions import Region, RegionSet
 
-FWHM_PER_SD = 2.3548
 OFFSETS = (0.0, 1 / 3, 2 / 3)
 """Where the acquired lattice may lie against the region, in voxels along each axis: the mean over all is given."""
 
@@ -202,5 +202,5 @@ def _blur(count: int, fine_mm: float, fwhm_mm: float) -> NDArray[np.float64]:
     if fwhm_mm == 0:
         return np.eye(count)
     distance = (np.arange(count)[:, None] - np.arange(count)) * fine_mm
-    sd = fwhm_mm / FWHM_PER_SD
+    sd = fwhm_mm / FWHM_PER_SIGMA
     return np.exp(-0.5 * (distance / sd) ** 2) * fine_mm / (sd * np.sqrt(2 * np.pi))

@@ -21,7 +21,7 @@ class Convolve:
     inputs : tuple of str
         Names or patterns of variables.
     hrf : str
-        One of `cospine.stats.hrf.HRF_MODELS`, or `fir`.
+        One of `cospine.stats.response_names.HRF_MODELS`, or `fir`.
     fir_delays : tuple of int
         Delays in TR; empty but for `fir`.
     """

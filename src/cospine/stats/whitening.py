@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cospine.errors import CoSpineError
-from cospine.signal.blocks import Block, each_block, map_view, slice_view
+from cospine.signal.autocorrelation import lag_ratios
+from cospine.signal.blocks import map_view, slice_view
 from cospine.signal.regression import Bases, slice_bases
+from cospine.signal.smoothing import smooth_within
 
 LARGEST_ORDER = 6
 """Lags of the autoregressive model, at most."""
@@ -126,7 +128,7 @@ def noise_model(
             "noise of the first level",
             "Take fewer columns, or a lower order",
         )
-    ratios = _lag_ratios(series, bases, regions > 0, largest_order, slice_axis)
+    ratios = lag_ratios(series, bases, regions > 0, largest_order, slice_axis)
     group, region = _groups(ratios[..., 1], regions, zooms_mm, fwhm_mm)
     by_slice = map_view(group, slice_axis)
     count = len(region)
@@ -148,32 +150,6 @@ def noise_model(
     return NoiseModel(group, coefficients, orders, region, members.sum(axis=0))
 
 
-def _lag_ratios(series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int) -> NDArray[np.float32]:
-    """Sums (x, y, z, order + 1) of products of residuals at lags 0, 1, .. over that at lag 0; NaN where nothing is left."""
-    ratios = np.full((*mask.shape, order + 1), np.nan, np.float32, order="F")
-    inside = map_view(mask, slice_axis)
-    targets = [map_view(ratios[..., k], slice_axis) for k in range(order + 1)]
-    basis = bases.fitted.astype(np.float32)
-    average = (bases.rows / np.count_nonzero(bases.rows)).astype(np.float32)
-
-    def measure(block: Block, values: NDArray[np.float32]) -> None:
-        k, here = block.slice_index, inside[block.slice_index, block.rows]
-        chosen = values[:, here.ravel()]
-        chosen -= average @ chosen
-        chosen[~bases.rows] = 0  # pairs with such a volume then count for nothing
-        energy = np.einsum("tn,tn->n", chosen, chosen)
-        columns = basis[k, :, : bases.rank[k]]
-        chosen -= columns @ (columns.T @ chosen)
-        own = np.einsum("tn,tn->n", chosen, chosen)
-        scale = np.where(own > 1e-9 * energy, own, np.nan)
-        targets[0][k, block.rows][here] = own / scale
-        for lag in range(1, order + 1):
-            targets[lag][k, block.rows][here] = np.einsum("tn,tn->n", chosen[lag:], chosen[:-lag]) / scale
-
-    each_block(series, slice_axis, measure, mask=mask)
-    return ratios
-
-
 def _groups(
     lag_1: NDArray[np.float32], regions: NDArray, zooms_mm: tuple[float, float, float], fwhm_mm: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -182,21 +158,13 @@ def _groups(
     Voxels of a region are ordered by their smoothed lag-1 correlation and cut into ranges of it; ranges with few voxels go with
     the next.
     """
-    from scipy.ndimage import find_objects, gaussian_filter
-
     group = np.zeros(regions.shape, np.int32, order="F")
     region: list[int] = []
-    sigma = [fwhm_mm / 2.3548 / zoom for zoom in zooms_mm]
-    labels = regions.astype(np.int32)
-    for label, box in enumerate(find_objects(labels), 1):
-        if box is None:
-            continue
-        inside = (labels[box] == label) & np.isfinite(lag_1[box])
+    for label in np.unique(regions[regions > 0]).tolist():
+        inside = (regions == label) & np.isfinite(lag_1)
         if not inside.any():
             continue
-        weight = gaussian_filter(inside.astype(np.float32), sigma, mode="constant")
-        total = gaussian_filter(np.where(inside, lag_1[box], 0).astype(np.float32), sigma, mode="constant")
-        smooth = total[inside] / weight[inside]
+        smooth = smooth_within(lag_1, inside, (fwhm_mm,) * 3, zooms_mm)[inside]
         order = np.argsort(smooth, kind="stable")
         ordered = smooth[order]
         own = np.zeros(ordered.size, np.int32)
@@ -209,7 +177,7 @@ def _groups(
             region.append(label)
             own[order[start:stop]] = len(region)
             start = stop
-        group[box][inside] = own
+        group[inside] = own
     return group, np.array(region, np.int64)
 
 
