@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _DISK = "check free space and permissions of the output folder, or choose another one"
 _OTHER_COLUMNS = 10  # at most, beside harmonics and drift: head motion, cord shifts, CSF, the constant
 _LEAST_STEADY = 8  # volumes without the dummies that tSNR and a reference need
-# share of a run's time that each step takes, for the time left
+# about how much of a run's time each step takes, in parts of their sum; for the time left
 _SHARE = {
     "field": 0.07,
     "denoise": 0.0,
@@ -283,7 +283,7 @@ def _one_run(
 
     def said(step: str) -> None:
         nonlocal passed, last
-        passed += _SHARE.get(last, 0.0)
+        passed += _SHARE.get(last, 0.0) / sum(_SHARE.values())
         last = step
         logger.info("%s: %s", run.label, step)
         listen(Event(person.participant.label, run.label, step, done + part * passed))
