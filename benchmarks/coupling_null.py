@@ -107,7 +107,9 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=115)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--leakage", type=float, nargs="+", help="shares in %% that leak, without coupling: instead of the four rows")
+    parser.add_argument(
+        "--leakage", type=float, nargs="+", help="shares (%%) that leak, without coupling, instead of the four rows"
+    )
     arguments = parser.parse_args()
     rows = [(0.0, LAG, 0.0), (0.02, LAG, 0.0), (0.05, LAG, 0.0), (0.03, LAG, 0.3)]
     if arguments.leakage is not None:
