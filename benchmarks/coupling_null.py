@@ -1,6 +1,6 @@
 """Coupling of brain and cord where there is none but for slice leakage (METHODS 14 and 22), and where there is some.
 
-    python benchmarks/coupling_null.py [--groups 300] [--people 20] [--volumes 115] [--seed 0] [--minutes 5]
+    python benchmarks/coupling_null.py [--groups 300] [--people 20] [--volumes 115] [--seed 0] [--minutes 5] [--leakage 1 2 3]
 
 Each participant is a small multiband series: a brain region of eight slices whose partners lie in and about a cord region of
 four, at the protocol's slice times. Brain and cord have slow fluctuations of their own (1/f, coherent over the region, 1 % and
@@ -107,8 +107,13 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=115)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument(
+        "--leakage", type=float, nargs="+", help="shares (%%) that leak, without coupling, instead of the four rows"
+    )
     arguments = parser.parse_args()
     rows = [(0.0, LAG, 0.0), (0.02, LAG, 0.0), (0.05, LAG, 0.0), (0.03, LAG, 0.3)]
+    if arguments.leakage is not None:
+        rows = [(percent / 100, LAG, 0.0) for percent in arguments.leakage]
     print("| leakage | shift | coupling | groups | " + " | ".join(WAYS) + " | strangers | shifts | phases |")
     print("|" + "---|" * (4 + len(WAYS) + 3))
     start = time.monotonic()

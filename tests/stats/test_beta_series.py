@@ -122,3 +122,16 @@ def test_bad_input_is_refused(trials, designs) -> None:
     maps = np.ones((4, 4, 3, ONSETS.size), np.float32)
     with pytest.raises(CoSpineError, match="5 are needed"):
         beta_series(maps, region_set(), ["heat"] * 4 + ["warm"] * (ONSETS.size - 4), "heat")
+
+
+def test_trial_columns_are_the_canonical_ones_of_the_design() -> None:
+    from cospine.stats.design import task_columns
+    from cospine.stats.events import Condition
+
+    for hrf in ("spm", "glover + derivative"):
+        columns = trial_columns(ONSETS[:3], [4.0, 0.0, 2.5], TIMES, hrf)
+        for k, duration in enumerate((4.0, 0.0, 2.5)):
+            condition = Condition("trial", ONSETS[k : k + 1], np.array([duration]), np.ones(1))
+            np.testing.assert_allclose(columns[..., k], task_columns([condition], TIMES, hrf).values[..., 0], atol=1e-12)
+    with pytest.raises(CoSpineError, match="no duration negative"):
+        trial_columns([1.0], [-1.0], TIMES)

@@ -67,7 +67,8 @@ def test_an_atlas_comes_to_another_grid_by_nearest_voxel() -> None:
     assert found.names == ("left half",)
     assert "corner" in found.notes[-1]
     x = fine.to_ras(np.argwhere(found.labels == 1))[:, 0]
-    assert (x.min(), x.max()) == (0, 9)
+    # a middle that lies between two voxels goes to the next one, always
+    assert (x.min(), x.max()) == (0, 8)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,25 @@ def test_tables_that_name_nothing_are_refused(tmp_path, text) -> None:
     path.write_text(text)
     with pytest.raises(CoSpineError, match=r"names\.tsv"):
         read_label_names(path)
+
+
+def test_voxels_twice_as_large_get_the_label_that_most_of_them_has() -> None:
+    """The voxels of the cord's box at 1 mm: their middles lie between those of 0.5 mm."""
+    fine = Grid((16, 8, 8), np.diag([-0.5, 0.5, 0.5, 1.0]))
+    coarse_affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    coarse_affine[:3, 3] = fine.to_ras(np.full(3, 0.5))
+    coarse = Grid((8, 4, 4), coarse_affine)
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 4, coarse.shape)
+    labels = blocks.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    names = {1: "a", 2: "b", 3: "c"}
+    found = on_grid(atlas_regions(labels, fine, names, space="PAM50"), coarse)
+    np.testing.assert_array_equal(found.labels, blocks)
+    # three of eight parts are lost to what the other five have; half is enough against nothing
+    labels = np.zeros(fine.shape, int)
+    labels[0:2, 0:2, 0:2] = np.array([1, 1, 1, 2, 2, 2, 2, 2]).reshape(2, 2, 2)
+    labels[4:6, 0:2, 0] = 3
+    labels[8:10, 0, 0] = 1
+    found = on_grid(atlas_regions(labels, fine, names, space="PAM50"), coarse)
+    assert (found.labels[0, 0, 0], found.labels[2, 0, 0], found.labels[4, 0, 0]) == (2, 3, 0)
+    assert "a" in found.notes[-1]

@@ -7,6 +7,7 @@ import pytest
 
 from cospine.errors import CoSpineError
 from cospine.space.cord_template import parametric_cord_template
+from cospine.space.grid import Grid
 from cospine.space.templates import cord_template
 from cospine.stats.cord_regions import cord_regions
 
@@ -98,3 +99,25 @@ def test_horns_of_pam50_itself(shared) -> None:
     assert right[0] > 1
     assert right[1] < -0.2
     assert -152.5 < right[2] < -136.5
+
+
+def test_horns_keep_size_place_and_mirror_image_at_one_millimetre(template) -> None:
+    from cospine.stats.brain_regions import on_grid
+
+    fine = cord_regions(template)
+    affine = template.grid.affine.copy()
+    affine[:3, :3] *= 2
+    affine[:3, 3] = template.grid.to_ras(np.full(3, 0.5))
+    grid = Grid(tuple(-(-n // 2) for n in template.grid.shape), affine)
+    coarse = on_grid(fine, grid)
+    assert coarse.names == fine.names
+    for part in ("dorsal", "ventral"):
+        points = {}
+        for side in "LR":
+            name = f"{part}_{side}_spinal-C6"
+            points[side] = grid.to_ras(np.argwhere(coarse.mask(name)))
+            before = template.grid.to_ras(np.argwhere(fine.mask(name)))
+            # a slice that two segments share goes to the upper one
+            assert np.abs(points[side].mean(axis=0) - before.mean(axis=0)).max() < 0.5
+            # voxels of which the region has just half are its own: a horn two or three voxels wide grows
+            assert 0.7 < len(points[side]) / (len(before) / 8) < 1.4

@@ -143,3 +143,29 @@ def test_family_wise_level_holds_over_pairs() -> None:
     rng = np.random.default_rng(5)
     least = [np.min(across_people(rng.standard_normal((10, 20)), flips=100, seed=k).p_fwe) for k in range(300)]
     assert 0.017 < np.mean(np.array(least) <= 0.05) < 0.085
+
+
+def test_flips_of_one_pair_agree_with_all_sign_patterns() -> None:
+    from itertools import product
+
+    z = np.random.default_rng(6).standard_normal((8, 2)) + np.array([0.0, 0.7])
+    found = across_people(z, flips=4000, seed=1)
+    signs = np.array(list(product([-1.0, 1.0], repeat=8)))
+
+    def strength(values: np.ndarray) -> np.ndarray:
+        return np.abs(values.mean(axis=-1)) / values.std(axis=-1, ddof=1)
+
+    for pair in range(2):
+        exact = np.mean(strength(signs * z[:, pair]) >= strength(z[:, pair]) - 1e-12)
+        # 4 SD of 4000 draws
+        assert found.p_flip[pair] == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 4000) + 1e-3)
+    assert (found.p_flip <= found.p_fwe).all()
+
+
+def test_a_pair_that_does_not_vary_has_no_p() -> None:
+    z = np.random.default_rng(7).standard_normal((6, 2))
+    z[:, 0] = 0
+    found = across_people(z, flips=50)
+    for p in (found.p, found.p_flip, found.p_fwe):
+        assert np.isnan(p[0])
+        assert np.isfinite(p[1])

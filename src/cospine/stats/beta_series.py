@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from cospine.errors import CoSpineError
 from cospine.signal.blocks import Block, each_block, map_view
 from cospine.signal.regression import slice_bases
+from cospine.stats.events import Condition
+from cospine.stats.hrf import responses
 from cospine.stats.regional_series import RegionSeries
 from cospine.stats.regions import RegionSet
 
@@ -205,9 +207,32 @@ def beta_series(
     return tuple(found)
 
 
-def trial_columns(onsets_s: ArrayLike, durations_s: ArrayLike, times_s: NDArray[np.floating]) -> NDArray[np.float64]:
-    """A column a trial with SPM's canonical response, (t, slices, trials), at the slices' times."""
-    from cospine.stats.collinearity import task_regressor
+def trial_columns(
+    onsets_s: ArrayLike, durations_s: ArrayLike, times_s: NDArray[np.floating], hrf: str = "spm"
+) -> NDArray[np.float64]:
+    """A column a trial with a model's canonical response, at the slices' times.
 
+    Parameters
+    ----------
+    onsets_s, durations_s : (trials,)
+        s from the start of the first stored volume.
+    times_s : ndarray (t, slices)
+    hrf : str
+        One of `cospine.stats.hrf.HRF_MODELS`, of which the canonical response alone is taken: with one trial a derivative would
+        fit noise.
+
+    Returns
+    -------
+    ndarray (t, slices, trials)
+        1 in a trial that lasts for ever.
+
+    Raises
+    ------
+    CoSpineError
+        Onsets and durations are not finite, a duration is negative, or there is no such response model.
+    """
     onsets, durations = np.broadcast_arrays(np.asarray(onsets_s, np.float64), np.asarray(durations_s, np.float64))
-    return np.stack([task_regressor([one], [length], times_s) for one, length in zip(onsets, durations, strict=True)], axis=-1)
+    trials = Condition("single trials", onsets, durations, np.ones(onsets.shape))
+    canonical = responses(hrf)[0]
+    columns = [canonical.block(times_s - onset, float(s)) for onset, s in zip(trials.onsets_s, trials.durations_s, strict=True)]
+    return np.stack(columns, axis=-1)

@@ -223,6 +223,8 @@ class GroupCoupling:
         tanh of the mean z, and of its 95 % limits.
     t, p : ndarray (...)
         One-sample t of z across people, two-sided p.
+    p_flip : ndarray (...)
+        Two-sided p of each pair for itself, by the same sign flips: for pairs named before, to be corrected by Holm's steps.
     p_fwe : ndarray (...)
         Two-sided p over all pairs together: greatest |t| of random sign flips of whole people.
     """
@@ -233,6 +235,7 @@ class GroupCoupling:
     high: NDArray[np.float64]
     t: NDArray[np.float64]
     p: NDArray[np.float64]
+    p_flip: NDArray[np.float64]
     p_fwe: NDArray[np.float64]
 
 
@@ -244,13 +247,13 @@ def across_people(z: NDArray[np.floating], *, flips: int = 5000, seed: int = 0) 
     z : ndarray (people, ...)
         Fisher's z, or its difference from a control's; NaN where a person has none.
     flips : int
-        Sign flips for `p_fwe`.
+        Sign flips for `p_flip` and `p_fwe`.
     seed : int
 
     Returns
     -------
     GroupCoupling
-        NaN for pairs that fewer than three people have.
+        NaN for pairs that fewer than three people have, or that are the same in all.
 
     Raises
     ------
@@ -267,19 +270,22 @@ def across_people(z: NDArray[np.floating], *, flips: int = 5000, seed: int = 0) 
     people = known.sum(axis=0)
     enough = people >= 3
     observed, mean, error = _one_sample(np.where(known, flat, 0), known)
+    enough &= np.isfinite(observed)
     with np.errstate(invalid="ignore"):
         reach = student.ppf(0.975, np.maximum(people - 1, 1)) * error
         p = 2 * student.sf(np.abs(observed), np.maximum(people - 1, 1))
     rng = np.random.default_rng(seed)
-    above = np.zeros(flat.shape[1])
+    alone, above = np.zeros((2, flat.shape[1]))
+    strength = np.abs(np.where(enough, observed, 0)) - 1e-12
     for _ in range(flips):
         signs = rng.choice([-1.0, 1.0], len(flat))[:, None]
-        greatest = np.nanmax(np.abs(np.where(enough, _one_sample(np.where(known, signs * flat, 0), known)[0], 0)), initial=0)
-        above += greatest >= np.abs(np.where(enough, observed, 0)) - 1e-12
-    p_fwe = (1 + above) / (1 + flips)
+        flipped = np.abs(np.where(enough, _one_sample(np.where(known, signs * flat, 0), known)[0], 0))
+        alone += flipped >= strength
+        above += np.nanmax(flipped, initial=0) >= strength
+    p_flip, p_fwe = (1 + alone) / (1 + flips), (1 + above) / (1 + flips)
     values = [
         np.where(enough, one, np.nan).reshape(z.shape[1:])
-        for one in (np.tanh(mean), np.tanh(mean - reach), np.tanh(mean + reach), observed, p, p_fwe)
+        for one in (np.tanh(mean), np.tanh(mean - reach), np.tanh(mean + reach), observed, p, p_flip, p_fwe)
     ]
     return GroupCoupling(people.reshape(z.shape[1:]).astype(np.int64), *values)
 
