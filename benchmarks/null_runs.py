@@ -14,7 +14,7 @@ from scipy.stats import gamma
 
 TR_S = 2.68
 SLICE_S = (0.0, 1.31, 0.62)
-SHAPE = (10, 12, len(SLICE_S))
+SHAPE = (20, 18, len(SLICE_S))
 REGIONS = {"brain": 1, "csf": 2, "cord": 3}
 # shares of the variance: white, slow of its own, slow in common, breathing, pulse
 SHARES = {"brain": (0.60, 0.18, 0.10, 0.06, 0.06), "csf": (0.35, 0.10, 0.10, 0.15, 0.30), "cord": (0.45, 0.12, 0.08, 0.25, 0.10)}
@@ -33,8 +33,8 @@ class NullRun:
 def regions() -> NDArray[np.int32]:
     """Brain in most voxels, a strip of CSF, a small cord."""
     labels = np.full(SHAPE, 1, np.int32)
-    labels[:, 6:9] = 2
-    labels[:, 9:] = 3
+    labels[:, 9:14] = 2
+    labels[:, 14:] = 3
     return labels
 
 
@@ -79,8 +79,8 @@ def null_run(rng: np.random.Generator, volumes: int, *, task: str, recorded: boo
 
 
 def _slow(rng: np.random.Generator, volumes: int, n: int) -> NDArray[np.float64]:
-    """1/f noise (t, n) of unit variance: a stretch of a series eight times as long, so that the run's own length is nothing special."""
-    long = 8 * volumes
+    """1/f noise (t, n) of unit variance: a stretch of a series four times as long, so that the run's own length is nothing special."""
+    long = 4 * volumes
     frequency = np.fft.rfftfreq(long)[1:]
     spectrum = (rng.standard_normal((2, frequency.size, n)) * frequency[:, None] ** -0.5).astype(np.float32)
     full = np.fft.irfft(np.concatenate([np.zeros((1, n)), spectrum[0] + 1j * spectrum[1]]), long, axis=0)

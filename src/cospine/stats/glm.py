@@ -313,7 +313,7 @@ def _filters(
                 _WHERE,
                 "Fit where the noise model was made: its regions, voxels that vary",
             )
-        return noise.group.astype(np.int64), {g: a for g, a in enumerate(noise.coefficients, 1)}
+        return noise.group.astype(np.int64), {g: a[:p] for g, (a, p) in enumerate(zip(noise.coefficients, noise.order, strict=True), 1)}
     given = np.broadcast_to(np.asarray(0.0 if rho is None else rho, dtype=np.float64), mask.shape)
     if not (np.abs(given[mask]) < 1).all():
         raise CoSpineError("correlations are not all between -1 and 1", _WHERE, "Give the noise's lag-1 correlation")
