@@ -1,7 +1,7 @@
 """Does the first level's test keep its rate where nothing happens? Many runs without activation, each with a random design.
 
-`python benchmarks/first_level_null.py --runs 1000 --output null.md`. Runs are those of `null_runs.py`: noise that is no AR(1), 46 or
-51 columns and the constant at 115 and 225 volumes. Told are the shares of voxels, and of means over small regions, whose
+`python benchmarks/first_level_null.py --runs 1000 --output null.md`. Runs are those of `null_runs.py`: noise that is no AR(1),
+46 or 51 columns and the constant at 115 and 225 volumes. Told are the shares of voxels, and of means over small regions, whose
 t is beyond the one-sided 5 % and 0.1 % quantile of either tail; half of the runs have physiological columns of their own
 waves, half those of another person. The error beside a share is that over runs, for voxels of one run are no independent ones.
 
@@ -129,7 +129,11 @@ def table(volumes: int, found: list[Rates]) -> str:
         rows.append([*key, str(len(shares)), *cells])
     for unit in ("voxels", "means"):  # and all together, which is what the bounds are for
         for method in sorted({key[0] for key in keys}):
-            of_run = [np.mean([r for key, r in rates.items() if key[:2] == (method, unit)], axis=0) for rates in found if any(key[0] == method for key in rates)]
+            of_run = [
+                np.mean([r for key, r in rates.items() if key[:2] == (method, unit)], axis=0)
+                for rates in found
+                if any(key[0] == method for key in rates)
+            ]
             shares = 100 * np.array(of_run)
             error = shares.std(axis=0) / np.sqrt(len(shares))
             cells = [f"{m:.3f} ± {e:.3f}" for m, e in zip(shares.mean(axis=0), error, strict=True)]

@@ -79,7 +79,7 @@ def null_run(rng: np.random.Generator, volumes: int, *, task: str, recorded: boo
 
 
 def _slow(rng: np.random.Generator, volumes: int, n: int) -> NDArray[np.float64]:
-    """1/f noise (t, n) of unit variance: a stretch of a series four times as long, so that the run's own length is nothing special."""
+    """1/f noise (t, n) of unit variance: a stretch of a series four times as long, for a run's length is nothing special."""
     long = 4 * volumes
     frequency = np.fft.rfftfreq(long)[1:]
     spectrum = (rng.standard_normal((2, frequency.size, n)) * frequency[:, None] ** -0.5).astype(np.float32)

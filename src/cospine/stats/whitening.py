@@ -148,9 +148,7 @@ def noise_model(
     return NoiseModel(group, coefficients, orders, region, members.sum(axis=0))
 
 
-def _lag_ratios(
-    series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int
-) -> NDArray[np.float32]:
+def _lag_ratios(series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int) -> NDArray[np.float32]:
     """Sums (x, y, z, order + 1) of products of residuals at lags 0, 1, .. over that at lag 0; NaN where nothing is left."""
     ratios = np.full((*mask.shape, order + 1), np.nan, np.float32, order="F")
     inside = map_view(mask, slice_axis)
@@ -161,6 +159,7 @@ def _lag_ratios(
     def measure(block: Block, values: NDArray[np.float32]) -> None:
         k, here = block.slice_index, inside[block.slice_index, block.rows]
         chosen = values[:, here.ravel()]
+        chosen[~bases.rows] = 0  # whatever is there, finite or not
         chosen -= average @ chosen
         chosen[~bases.rows] = 0  # pairs with such a volume then count for nothing
         energy = np.einsum("tn,tn->n", chosen, chosen)
