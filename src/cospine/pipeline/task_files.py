@@ -15,7 +15,7 @@ from cospine.pipeline.spaces_stage import MNI, PAM50
 from cospine.pipeline.stat_maps import Carried
 from cospine.pipeline.task_stage import TaskResult
 from cospine.space.grid import Grid
-from cospine.stats.fixed import fixed_effects
+from cospine.stats.fixed_effects import fixed_effects
 
 STATS = ("effect", "variance", "t", "z")
 _UNITS = {
@@ -151,13 +151,13 @@ def _combined(out: Derivatives, prefix: str, space: str, contrast: str, maps: Se
     dofs = [float(sidecar["DegreesOfFreedom"]) for sidecar in sidecars]
     shape = images[0].shape
     result = {stat: np.zeros(shape, np.float32) for stat in STATS}
-    both = fixed_effects(effects[:, everywhere], variances[:, everywhere], dofs)
+    both = fixed_effects(list(effects[:, everywhere]), list(variances[:, everywhere]), dofs)
     for stat, value in zip(STATS, (both.effect, both.variance, both.t, both.z), strict=True):
         result[stat][everywhere] = value
     about = {
         **{key: value for key, value in sidecars[0].items() if key not in ("Sources", "Units", "Notes", "DegreesOfFreedom")},
-        "Description": f"Fixed effects over {len(maps)} runs, where all have an estimate",
-        "DegreesOfFreedom": both.dof,
+        "Description": f"Fixed effects over {len(maps)} runs, where all have an estimate (Meier 1953); degrees of freedom: median over voxels",
+        "DegreesOfFreedom": round(float(np.median(both.dof)), 1),
         "Sources": [out.uri(one.effect) for one in maps],
     }
     grid = Grid(shape, np.asarray(images[0].affine))  # type: ignore[arg-type]

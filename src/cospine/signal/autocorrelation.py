@@ -114,6 +114,7 @@ def lag_ratios(series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: in
     def measure(block: Block, values: NDArray[np.float32]) -> None:
         k, here = block.slice_index, inside[block.slice_index, block.rows]
         chosen = values[:, here.ravel()]
+        chosen[~bases.rows] = 0  # whatever is there, finite or not
         chosen -= average @ chosen
         chosen[~bases.rows] = 0  # pairs with such a volume then count for nothing
         energy = np.einsum("tn,tn->n", chosen, chosen)

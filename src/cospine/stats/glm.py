@@ -129,7 +129,7 @@ def fit(
         slice; both `noise` and `rho`; a correlation of 1 or more; voxels of no group.
     """
     problem = Problem.of(series, designs, mask, noise, rho, rows, slice_axis)
-    weights = _checked(contrasts, problem.designs.shape[2])
+    weights = _checked(contrasts, problem.own)
     shape = series.shape[:3]
     count = len(problem.designs)
     maps = {
@@ -308,7 +308,7 @@ def _fit_slice(problem: Problem, k: int, weights: Mapping[str, NDArray[np.float6
                     continue
                 if w.ndim == 1:
                     factor = float(directions[0] @ directions[0])
-                    effect = directions[0] @ coordinates
+                    effect = np.where(np.isfinite(variance), directions[0] @ coordinates, np.nan)
                     result.contrasts[name].df[k] = 1
                     planes[name, "effect"][places] = effect * unit
                     planes[name, "variance"][places] = factor * variance * unit**2

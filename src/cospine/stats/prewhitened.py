@@ -77,8 +77,8 @@ class Problem:
         rows = rows[kept]
         kind, filters = _filters(mask, noise, rho)
         bands = {
-            number: ar1_bands(coefficients, len(rows))
-            if isinstance(coefficients, float | int)
+            number: ar1_bands(float(coefficients), len(rows))
+            if np.ndim(coefficients) == 0
             else whitening_bands(coefficients, len(rows))
             for number, coefficients in filters.items()
         }
@@ -118,7 +118,8 @@ class Problem:
             for start in range(0, places.size, _VOXELS_AT_ONCE):
                 part = places[start : start + _VOXELS_AT_ONCE]
                 values = plane[:, part].astype(np.float64)
-                mean = self.rows @ values / np.count_nonzero(self.rows)
+                values[~self.rows] = 0  # whatever is there, finite or not
+                mean = values.sum(axis=0) / np.count_nonzero(self.rows)
                 values -= mean
                 values[~self.rows] = 0
                 yield part, values, mean, solved

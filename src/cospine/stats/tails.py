@@ -21,8 +21,8 @@ def z_from_t(t: ArrayLike, dof: ArrayLike) -> NDArray[np.float64]:
     t, dof = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(dof, dtype=np.float64))
     tail = stdtr(dof, -np.abs(t))
     with np.errstate(divide="ignore"):
-        log_tail = np.log(tail)
-    far = tail < _FAR
+        log_tail = np.array(np.log(tail))
+    far = np.asarray(tail < _FAR)
     if far.any():
         log_tail[far] = np.log(0.5) + _log_f_tail(t[far] ** 2, np.ones(1), dof[far])
     return np.sign(t) * -ndtri_exp(log_tail)
@@ -43,15 +43,15 @@ def z_from_f(f: ArrayLike, df: ArrayLike, dof: ArrayLike) -> NDArray[np.float64]
     f, df, dof = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (f, df, dof)))
     upper, lower = fdtrc(df, dof, f), fdtr(df, dof, f)
     with np.errstate(divide="ignore"):
-        log_upper, log_lower = np.log(upper), np.log(lower)
-    far = upper < _FAR
+        log_upper, log_lower = np.array(np.log(upper)), np.log(lower)
+    far = np.asarray(upper < _FAR)
     if far.any():
         log_upper[far] = _log_f_tail(f[far], df[far], dof[far])
     return np.where(upper < 0.5, -ndtri_exp(log_upper), ndtri_exp(log_lower))
 
 
 def _log_f_tail(f: NDArray[np.float64], df: NDArray[np.float64], dof: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of the upper tail of F: the incomplete beta function at dof / (dof + df F), by its series (DLMF 8.17.8)."""
+    """Logarithm of the upper tail of F: incomplete beta function I_x(a, b), x = dof / (dof + df F), by series (DLMF 8.17.8)."""
     from scipy.special import betaln, hyp2f1
 
     a, b = dof / 2, df / 2
