@@ -132,7 +132,7 @@ def read_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
         raise CoSpineError(
             "no map of a contrast in a template's space",
             ", ".join(str(root) for _, root in places),
-            "run the participant level with anatomy and events; its maps are named *_space-*_contrast-*_stat-effect_statmap.nii.gz",
+            "process the participants with anatomy and events; they are named *_space-*_contrast-*_stat-effect_statmap.nii.gz",
         )
     wanted = [one for one in found if not settings.contrast or one.contrast in settings.contrast]
     if unknown := sorted(set(settings.contrast) - {one.contrast for one in found}):

@@ -36,7 +36,7 @@ class GroupSettings:
     exclude: tuple[str, ...] = option((), "participants to exclude, named in the flow", nargs="+", metavar="LABEL")
     atlas: Path | None = option(
         None,
-        "labelled image in MNI (labels beside it as .tsv: index, name) whose regions are tested too",
+        "labelled image in MNI (beside it a .tsv: index, name) whose regions are tested too",
         type=Path,
         metavar="FILE",
     )

@@ -159,7 +159,7 @@ def matrix_figure(
             axes.tick_params(length=0, labelsize=min(8.0, 72 * side / count * 0.8))
             axes.spines[:].set_visible(False)
             rows, columns = np.nonzero(sure[label] & ~np.eye(count, dtype=bool))
-            axes.plot(columns, rows, "o", color=fig.INK, markersize=2.6)
+            axes.plot(columns, rows, "o", color="white", markeredgecolor=fig.INK, markeredgewidth=0.8, markersize=3.6)
             bar = fig.place(drawing, 2.2 + side + 0.3, 0.3 + side * 0.2, 0.16, side * 0.6)
             drawing.colorbar(drawn, cax=bar).outline.set_visible(False)  # pyright: ignore[reportCallIssue]
             bar.set_ylabel("mean correlation")
@@ -190,19 +190,20 @@ def quality_figure(
         for n, one in enumerate(spread):
             row, column = divmod(n, _SPREAD_COLUMNS)
             axes = fig.place(drawing, column * width + 0.75, row * (tall + 0.62) + 0.32, width - 0.95, tall)
+            heights = np.full(len(one.values), np.nan)
             for k, site in enumerate(order):
                 own = np.array([where == site for where in sites]) & np.isfinite(one.values)
-                values = one.values[own]
-                axes.plot(values, k + _apart(values), "o", color=SITE_COLOURS[k % len(SITE_COLOURS)], markersize=4, alpha=0.65,
+                heights[own] = k + _apart(one.values[own])
+                axes.plot(one.values[own], heights[own], "o", color=SITE_COLOURS[k % len(SITE_COLOURS)], markersize=4, alpha=0.65,
                           markeredgewidth=0)  # fmt: skip
-                if values.size:
-                    axes.plot([np.median(values)] * 2, [k - 0.32, k + 0.32], color=fig.INK, linewidth=1.4)
+                if own.any():
+                    axes.plot([np.median(one.values[own])] * 2, [k - 0.32, k + 0.32], color=fig.INK, linewidth=1.4)
             for at in np.flatnonzero(one.outliers):
-                k = order.index(sites[at])
-                axes.plot(one.values[at], k, "o", markersize=8, markerfacecolor="none", markeredgecolor=fig.WARN)
+                here = (one.values[at], heights[at])
                 high = one.values[at] > np.nanmedian(one.values)
-                axes.annotate(people[at], (one.values[at], k), xytext=(0, 6), textcoords="offset points", fontsize=7,
-                              color=fig.WARN, ha="right" if high else "left")  # fmt: skip
+                axes.plot(*here, "o", markersize=8, markerfacecolor="none", markeredgecolor=fig.WARN)
+                axes.annotate(people[at], here, xytext=(-7 if high else 7, 0), textcoords="offset points", fontsize=7.5,
+                              color=fig.WARN, ha="right" if high else "left", va="center")  # fmt: skip
             if one.name in limits:
                 axes.axvline(limits[one.name], color=fig.WARN, linewidth=1, linestyle=(0, (4, 2)))
             axes.set_yticks(range(len(order)), order)
@@ -215,8 +216,8 @@ def quality_figure(
         title="Quality of everyone",
         caption=(
             "A dot a run; the black line is a site's median. Ringed and named: outliers on the bad side, by the modified z score "
-            f"above {LIMIT:g} (Iglewicz and Hoaglin 1993). Dashed: a stated rule of exclusion. An outlier is no reason to exclude by "
-            "itself: look at the page of that person."
+            f"above {LIMIT:g} (Iglewicz and Hoaglin 1993). Dashed: a stated rule of exclusion. An outlier is no reason to "
+            "exclude by itself: look at the page of that person."
         ),
         alt="Strip charts of the quality measures of all runs by site, outliers named.",
         frames=(fig.Frame("Quality", svg),),

@@ -121,14 +121,14 @@ def group_html(report: GroupReport) -> str:
 
 def p_text(p: float) -> str:
     """A p value for people."""
-    if not p == p:
+    if p != p:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def number_text(value: float, digits: int = 2, *, plus: bool = False) -> str:
     """A rounded number with a true minus sign; a dash where there is none."""
-    if not value == value:
+    if value != value:
         return "–"
     return f"{value:{'+' if plus else ''}.{digits}f}".replace("-", "−")
 

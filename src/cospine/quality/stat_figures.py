@@ -267,11 +267,12 @@ def cord_stat_figure(
             _bar(drawing, layer, fig.WIDTH_IN - 0.62, height / 2 - 1.1, 2.2)
             frames.append(fig.Frame(layer.label, fig.svg_of(drawing)))
     where = ", ".join(fig.signed(float(v), plus=False) for v in peak)
-    level = f"vertebral level {_name_at(anatomy.vertebral, float(peak[2]))}, spinal segment {_name_at(anatomy.spinal, float(peak[2]))}"
+    vertebra, segment = (_name_at(spans, float(peak[2])) for spans in (anatomy.vertebral, anatomy.spinal))
+    level = f"vertebral level {vertebra}, spinal segment {segment}"
     return fig.Figure(
         title=title,
         caption=(
-            f"Strips through the peak ({where} mm in PAM50; {level}, each ±1) and axial tiles from top to bottom over {template}. "
+            f"Strips through the peak ({where} mm in PAM50; {level}, each ±1) and axial tiles, top to bottom, over {template}. "
             "Vertebral levels stand left of the strips, spinal segments right of them: they are two systems, and above each tile "
             f"stand both. Blue: outline of the cord; yellow: of its grey matter, from the template. {said} Left is on the left, "
             "anterior above."
