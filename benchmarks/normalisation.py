@@ -2,9 +2,11 @@
 
     python benchmarks/normalisation.py DATASET [DATASET ..] [--peer] [--true-mask]
 
-Each DATASET is what ``cospine simulate`` writes. Printed a participant: Dice of the brain mask and where it ends; error in mm
-over a grid of points in the template's brain and at named landmarks; time and memory. ``--peer`` runs antspyx' default SyN on the
-same stripped images at 1 mm (minutes), ``--true-mask`` normalises with the true brain mask instead of the found one.
+Each DATASET is what ``cospine simulate`` writes, or any BIDS dataset with a T1w, which has no truth. Printed a participant: Dice of
+the brain mask and where it ends; error in mm over a grid of points in the template's brain and at named landmarks; overlap of the
+grey matter (Atropos of antspyx in the person's own space, three classes by k-means) with the template's; time and memory.
+``--peer`` runs antspyx' default SyN on the same corrected and stripped image at 1 mm (minutes), ``--true-mask`` normalises with
+the true brain mask instead of the found one.
 """
 
 import argparse
@@ -61,16 +63,34 @@ def told(name: str, error: NDArray) -> None:
     print(f"  {name:26s} mean {error.mean():.2f}  95 % {np.percentile(error, 95):.2f}  largest {error.max():.2f} mm", flush=True)
 
 
-def peer(t1w: NDArray, grid: Grid, mask: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """Where antspyx' default SyN puts points."""
+def peer(corrected: NDArray, grid: Grid, mask: NDArray, points: NDArray) -> NDArray[np.float64]:
+    """Where antspyx' default SyN puts points, given an image without bias."""
     import pandas as pd
 
     ants, template = antspyx(), brain_template(1)
     fixed = to_ants(np.where(template.mask, template.t1, 0), template.grid)
-    moving = ants.n4_bias_field_correction(to_ants(t1w, grid), mask=to_ants(mask, grid)) * to_ants(mask.astype(np.float32), grid)
+    moving = to_ants(np.where(mask, corrected, 0), grid)
     found = ants.registration(fixed, moving, "SyN")
     table = pd.DataFrame(points * _LPS, columns=list("xyz"))
     return ants.apply_transforms_to_points(3, table, found["fwdtransforms"]).to_numpy()[:, :3] * _LPS
+
+
+def grey_matter(corrected: NDArray, grid: Grid, mask: NDArray) -> NDArray[np.bool_]:
+    """Grey matter (x, y, z) of a T1w without bias: the middle one of three classes."""
+    image, inside = to_ants(np.where(mask, corrected, 0), grid), to_ants(mask.astype(np.float32), grid)
+    classes = antspyx().atropos(a=image, x=inside, i="kmeans[3]", m="[0.1,1x1x1]", c="[5,0]")["segmentation"].numpy()
+    return np.asarray(classes == 2)
+
+
+def told_overlap(name: str, grey: NDArray, grid: Grid, voxels: NDArray, where: NDArray) -> None:
+    """Print Dice of the template's grey matter and a person's, looked up at the points that a registration gives."""
+    template = brain_template(1)
+    theirs = template.grey[tuple(voxels.T)] > 0.5
+    index = np.round(grid.to_voxel(where)).astype(int)
+    inside = np.all((index >= 0) & (index < grid.shape), axis=1)
+    ours = np.zeros(len(index), dtype=bool)
+    ours[inside] = grey[tuple(index[inside].T)]
+    print(f"  {name:26s} grey matter Dice {2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()):.3f}", flush=True)
 
 
 def main() -> None:
@@ -79,50 +99,58 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--true-mask", action="store_true")
     options = parser.parse_args()
-    template = brain_template(1)
-    points = template.grid.to_ras(np.argwhere(template.mask)[::227])
-    points = points[points[:, 2] > -64]
-    named = np.array(list(LANDMARKS.values()), dtype=float)
     for dataset in options.datasets:
         for path in sorted(dataset.glob("sub-*/anat/*_T1w.nii.gz")):
-            truth = dataset / "sourcedata" / "truth" / path.parts[-3] / "anat"
-            t1w, grid = read(path)
-            brain = read(next(truth.glob("*_desc-brain_mask.nii.gz")))[0] > 0
             print(f"{dataset}: {path.name}", flush=True)
-            start = None
-            mask = brain
-            if not options.true_mask:
-                clock, cpu = time.perf_counter(), time.process_time()
-                found = find_brain_t1w(t1w, grid)
-                print(f"  mask {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU")
-                mask, start = found.mask, found.to_t1w
-                overlap = 2 * (mask & brain).sum() / (mask.sum() + brain.sum())
-                ends = [grid.to_ras(np.argwhere(m))[:, 2].min() for m in (mask, brain)]
-                print(
-                    f"  mask Dice {overlap:.3f}, ends {ends[0] - ends[1]:+.1f} mm above the true end {found.reason}", flush=True
-                )
-                if not found.found:
-                    continue
-            clock, cpu = time.perf_counter(), time.process_time()
-            warp = normalise_brain(t1w, grid, mask, template, start=start)
-            print(f"  normalised in {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU: ", end="")
-            print(", ".join(f"{name} {seconds:.0f}" for name, seconds in warp.seconds.items()))
-            print(f"  smallest Jacobian {warp.jacobian_min:.2f}, round trip {warp.round_trip_mm:.2f} mm")
-            right = true_map(truth)
-            expected = right.map(points)
-            told("affine", np.linalg.norm(warp.affine.map(points) - expected, axis=1))
-            told("warp", np.linalg.norm(warp.forward.map(points) - expected, axis=1))
-            errors = np.linalg.norm(warp.forward.map(named) - right.map(named), axis=1)
-            told("named landmarks", errors)
-            print("   ", ", ".join(f"{name} {error:.1f}" for name, error in zip(LANDMARKS, errors, strict=True)))
-            if options.peer:
-                clock, cpu = time.perf_counter(), time.process_time()
-                theirs = peer(t1w, grid, mask, np.concatenate([points, named]))
-                error = np.linalg.norm(theirs - np.concatenate([expected, right.map(named)]), axis=1)
-                print(f"  antspyx SyN {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU")
-                told("antspyx SyN", error[: len(points)])
-                told("antspyx SyN, landmarks", error[len(points) :])
+            one_person(dataset, path, with_peer=options.peer, true_mask=options.true_mask)
             print(f"  largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB", flush=True)
+
+
+def one_person(dataset: Path, path: Path, *, with_peer: bool, true_mask: bool) -> None:
+    """Print the figures of one T1w."""
+    template = brain_template(1)
+    truth = dataset / "sourcedata" / "truth" / path.parts[-3] / "anat"
+    t1w, grid = read(path)
+    brain = read(next(truth.glob("*_desc-brain_mask.nii.gz")))[0] > 0 if truth.exists() else None
+    if true_mask and brain is not None:
+        mask, start = brain, None
+    else:
+        clock, cpu = time.perf_counter(), time.process_time()
+        found = find_brain_t1w(t1w, grid)
+        print(f"  mask {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU {found.reason}")
+        if not found.found:
+            return
+        mask, start = found.mask, found.to_t1w
+        if brain is not None:
+            overlap = 2 * (mask & brain).sum() / (mask.sum() + brain.sum())
+            ends = [grid.to_ras(np.argwhere(m))[:, 2].min() for m in (mask, brain)]
+            print(f"  mask Dice {overlap:.3f}, ends {ends[0] - ends[1]:+.1f} mm above the true end", flush=True)
+    clock, cpu = time.perf_counter(), time.process_time()
+    warp = normalise_brain(t1w, grid, mask, template, start=start)
+    print(f"  normalised in {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU: ", end="")
+    print(", ".join(f"{name} {seconds:.0f}" for name, seconds in warp.seconds.items()))
+    print(f"  smallest Jacobian {warp.jacobian_min:.2f}, round trip {warp.round_trip_mm:.2f} mm")
+
+    voxels = np.argwhere(template.mask)[::7]
+    voxels = voxels[template.grid.to_ras(voxels)[:, 2] > -64]
+    points = template.grid.to_ras(voxels)
+    named = np.array(list(LANDMARKS.values()), dtype=float)
+    both = np.concatenate([points, named])
+    maps = {"affine": warp.affine.map(both), "warp": warp.forward.map(both)}
+    if with_peer:
+        clock, cpu = time.perf_counter(), time.process_time()
+        maps["antspyx SyN"] = peer(warp.corrected, grid, mask, both)
+        print(f"  antspyx SyN {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU")
+    if brain is not None:
+        expected = true_map(truth).map(both)
+        for name, where in maps.items():
+            error = np.linalg.norm(where - expected, axis=1)
+            told(name, error[: len(points)])
+            told(f"{name}, landmarks", error[len(points) :])
+            print("   ", ", ".join(f"{one} {mm:.1f}" for one, mm in zip(LANDMARKS, error[len(points) :], strict=True)))
+    grey = grey_matter(warp.corrected, grid, mask)
+    for name, where in maps.items():
+        told_overlap(name, grey, grid, voxels, where[: len(points)])
 
 
 if __name__ == "__main__":

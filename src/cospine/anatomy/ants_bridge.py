@@ -2,7 +2,7 @@
 
 ITK reads ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` once, when it is first imported: :func:`antspyx` sets it to the processors that
 the process may use unless the environment has it already, and nothing else here or elsewhere imports ants. Registrations run
-with metrics that sample every voxel in a fixed order (GC, CC) and for a fixed number of iterations, so that the same input
+with metrics that sample every voxel in a fixed order (GC, CC, MI) and for a fixed number of iterations, so that the same input
 gives the same transform.
 """
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -56,21 +56,22 @@ def syn_stage(
     moving: Any,
     fixed_mask: Any,
     *,
-    radius: int,
+    metric: Literal["CC", "MI"],
+    reach: int,
     shrink: Sequence[int],
     iterations: Sequence[int],
     step: float,
     update_variance: float,
     total_variance: float,
 ) -> list[str]:
-    """Arguments of a symmetric diffeomorphic stage by local correlation (Avants et al., Med Image Anal 2008).
+    """Arguments of a symmetric diffeomorphic stage (Avants et al., Med Image Anal 2008).
 
-    `radius` in voxels of the fixed image; the variances of the Gaussians that smooth each update and the whole field are in
-    voxels squared.
+    The metric is local correlation (CC, `reach` its radius in voxels of the fixed image) or mutual information (MI after Mattes,
+    `reach` its number of bins); the variances of the Gaussians that smooth each update and the whole field are in voxels squared.
     """
     return [
         *("-t", f"SyN[{step},{update_variance},{total_variance}]"),
-        *("-m", f"CC[{_pointer(fixed)},{_pointer(moving)},1,{radius}]"),
+        *("-m", f"{metric}[{_pointer(fixed)},{_pointer(moving)},1,{reach}]"),
         *_levels(iterations, shrink),
         *("-x", _pointer(fixed_mask)),
     ]

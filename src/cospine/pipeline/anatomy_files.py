@@ -17,7 +17,7 @@ from cospine.pipeline.step import Step
 from cospine.space.itk import composite_h5
 from cospine.space.transform import Transform
 
-VERSION = "1"
+VERSION = "2"
 _NO_SLICE_MODELS = (
     "Interpolation across slices mixed acquisition times: no slice-specific model (slice timing, RETROICOR, PNM) may be "
     "fitted to this series; fit them to the native one and carry the maps here"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cospine.anatomy.segmentation import CordSegmentation
 from cospine.pipeline.anatomy_stage import Anatomy
-from cospine.pipeline.process import RunResult
+from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.spaces_stage import MNI, PAM50, Placement
 from cospine.quality import anatomy_figures as brain_pictures
 from cospine.quality import anatomy_verdicts as say

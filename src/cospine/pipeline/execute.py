@@ -17,9 +17,11 @@ from cospine.pipeline.anatomy_stage import AnatomySources
 from cospine.pipeline.field_stage import FieldSources
 from cospine.pipeline.given import check_given
 from cospine.pipeline.physio_stage import PhysioSources
-from cospine.pipeline.process import RunResult, process_run, write_source
+from cospine.pipeline.process import process_run
 from cospine.pipeline.progress import Event, Listener, silent
 from cospine.pipeline.reporting import RunSection, participant_page, quality_record, run_section
+from cospine.pipeline.run_files import write_source
+from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.signal.compcor import SLICE_COMPONENTS

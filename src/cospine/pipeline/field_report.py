@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cospine.errors import CoSpineError
 from cospine.field.breathing import BreathingShift, breathing_shift
 from cospine.pipeline.field_stage import Distortion, Source
-from cospine.pipeline.process import RunResult
+from cospine.pipeline.run_result import RunResult
 from cospine.quality import field_figures, field_profiles
 from cospine.quality.field_metrics import (
     CordDisplacement,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cospine.pipeline.noise_stage import Noise
 from cospine.pipeline.physio_stage import session_of
-from cospine.pipeline.process import RunResult
+from cospine.pipeline.run_result import RunResult
 from cospine.quality.confound_figures import collinearity_figure, shared_signal_figure
 from cospine.quality.figure import Figure
 from cospine.quality.methods import MethodsText, noise_methods

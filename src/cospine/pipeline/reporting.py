@@ -15,7 +15,7 @@ from cospine.pipeline.anatomy_report import AnatomyReport, PlacementReport, run_
 from cospine.pipeline.anatomy_stage import Anatomy
 from cospine.pipeline.field_report import FieldReport, breathing_figure, breathing_of, method_of
 from cospine.pipeline.noise_report import NoiseReport
-from cospine.pipeline.process import RunResult
+from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.quality import carpet, maps, metrics, mosaic, traces
 from cospine.quality.figure import Figure

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 MNI, PAM50 = "MNI152NLin2009aSym", "PAM50"
 _MNI_MM = 2
 _AROUND_MM = 4.0  # of the template brain that is filled with values
+LEAST_HELD = 0.25
+"""Share of an interpolated value that must come from the mask: less is extrapolation by more than half a voxel."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ class Space:
         """An image on the run's corrected grid, in this space."""
         values = ndimage.map_coordinates(np.asarray(image, dtype=np.float32), self.places.voxels.T, order=order, mode="nearest")
         return self.filled(np.asarray(values))
+
+    def carried_within(self, image: NDArray, mask: NDArray[np.bool_], least: float = LEAST_HELD) -> NDArray[np.float32]:
+        """A map on the run's corrected grid, in this space, from voxels of a mask alone.
+
+        Linear interpolation over those of the eight neighbours that are in the mask, their weights made to sum to 1 again; NaN
+        where they had less than `least` of the weight, and where the space is not covered.
+        """
+        at, held = self.places.voxels.T, np.asarray(mask & np.isfinite(image), dtype=np.float32)
+        weight = np.asarray(ndimage.map_coordinates(held, at, order=1, mode="nearest"))
+        values = np.where(held > 0, image, 0).astype(np.float32)
+        total = np.asarray(ndimage.map_coordinates(values, at, order=1, mode="nearest"))
+        there = weight >= least
+        result = np.full(int(np.prod(self.grid.shape)), np.nan, dtype=np.float32)
+        result[self.covered.ravel(order="F")] = np.where(there, total / np.where(there, weight, 1), np.nan)
+        return result.reshape(self.grid.shape, order="F")
 
     def bounds(self, series: NDArray) -> tuple[float, float]:
         """Range that no value of a stored series brought here can leave."""

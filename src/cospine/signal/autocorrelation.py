@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cospine.errors import CoSpineError
 from cospine.signal.blocks import Block, each_block, map_view, slice_view
 from cospine.signal.regression import Bases, slice_bases
+from cospine.signal.smoothing import smooth_within
 
 LARGEST_RHO = 0.9
 _RHOS = np.linspace(-LARGEST_RHO, LARGEST_RHO, 73)
@@ -60,8 +61,6 @@ def autocorrelation(
     CoSpineError
         Shapes do not fit each other.
     """
-    from scipy.ndimage import gaussian_filter
-
     view = slice_view(series, slice_axis)
     if np.shape(designs)[:2] != view.shape[1::-1] or regions.shape != series.shape[:3]:
         raise CoSpineError(
@@ -70,13 +69,10 @@ def autocorrelation(
             "Make columns and regions for this very run",
         )
     rho = _by_voxel(series, slice_bases(designs, rows), regions > 0, slice_axis)
-    sigma = [fwhm_mm / 2.3548 / zoom for zoom in zooms_mm]
     smooth = np.zeros(regions.shape, np.float32, order="F")
     for label in np.unique(regions[regions > 0]):
-        inside = (regions == label) & np.isfinite(rho)
-        weight = gaussian_filter(inside.astype(np.float32), sigma)
-        total = gaussian_filter(np.where(inside, rho, 0).astype(np.float32), sigma)
-        smooth[inside] = total[inside] / weight[inside]
+        within = smooth_within(rho, regions == label, (fwhm_mm,) * 3, zooms_mm)
+        np.copyto(smooth, within, where=np.isfinite(within))
     return smooth
 
 

@@ -1,0 +1,326 @@
+"""What the noise of a run remembers: one autoregressive model for each kind of tissue, and the filter that whitens it.
+
+AR(1) is too simple for a run through the neck: slow 1/f noise, and breathing and pulse that appear as narrow bands wherever the
+volumes fold them to. A longer model is needed, and a voxel alone cannot tell it; all voxels of one region whose noise is alike
+are asked together. What the fitted columns take out of the residuals is undone as Worsley does it, with the covariance of the
+found model itself beyond the lags that are measured.
+
+References
+----------
+Worsley KJ et al. (2002) A general statistical analysis for fMRI data. NeuroImage 15:1-15, appendix A.
+Luo Q, Misaki M, Mulyana B, Wong CK, Bodurka J (2020) Improved autoregressive model for correction of noise serial correlation in
+fast fMRI. Magn Reson Med 84:1293-1305. Higher orders where one does not do.
+Durbin J (1960) The fitting of time-series models. Rev Int Stat Inst 28:233-244.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import get_num_threads
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from cospine.errors import CoSpineError
+from cospine.signal.blocks import Block, each_block, map_view, slice_view
+from cospine.signal.regression import Bases, slice_bases
+
+ORDER = 8
+"""Lags of the autoregressive model."""
+FWHM_MM = 12.0
+"""Of the Gaussian, within a region, of the lag-1 correlation by which voxels are put into groups."""
+GROUP_WIDTH = 0.08
+"""Range of the lag-1 correlation in one group."""
+FEWEST_VOXELS = 100
+"""Voxels a group has at least, if its region has as many."""
+_LARGEST_PARTIAL = 0.95
+_ROUNDS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """Kinds of noise in a run, and where each is.
+
+    Parameters
+    ----------
+    group : ndarray (x, y, z), int
+        0 where nothing is known (outside of the regions), else the number of the voxel's kind of noise.
+    coefficients : ndarray (groups, order), float64
+        Autoregressive model of the groups 1, 2, ..: noise[t] = sum over k of coefficients[k - 1] noise[t - k] + innovation.
+    region : ndarray (groups,), int
+        Label of the region each group is part of.
+    voxels : ndarray (groups,), int
+        How many voxels told it.
+    """
+
+    group: NDArray[np.int32] = field(repr=False)
+    coefficients: NDArray[np.float64]
+    region: NDArray[np.int64]
+    voxels: NDArray[np.int64]
+
+    def autocorrelation(self, lags: int) -> NDArray[np.float64]:
+        """Autocorrelation (groups, lags) of each group's model, from lag 0."""
+        return np.array([_extended(_autocovariance(a), a, lags) for a in self.coefficients]).reshape(-1, lags)
+
+
+def noise_model(
+    series: NDArray,
+    designs: NDArray[np.floating],
+    regions: NDArray[np.integer] | NDArray[np.bool_],
+    zooms_mm: tuple[float, float, float],
+    *,
+    rows: NDArray[np.bool_] | None = None,
+    order: int = ORDER,
+    fwhm_mm: float = FWHM_MM,
+    slice_axis: int = 2,
+) -> NoiseModel:
+    """Autoregressive models of the noise around a slice-wise model, pooled within regions.
+
+    Parameters
+    ----------
+    series : ndarray (x, y, z, t)
+        Not cleaned: the model is fitted here.
+    designs : ndarray (slices, t, p)
+        All columns of each slice, task and drifts too; the constant is always part of the model.
+    regions : ndarray (x, y, z), int or bool
+        0 outside; each other number is a region (brain, cord, CSF) of its own: no group has voxels of two.
+    zooms_mm : (float, float, float)
+        Voxel size.
+    rows : ndarray (t,), bool, optional
+        Volumes that are fitted (`slice_bases`).
+    order : int
+        Lags of the model.
+    fwhm_mm : float
+        Of the Gaussian within a region, of the correlation by which voxels are grouped.
+    slice_axis : {0, 1, 2}
+
+    Returns
+    -------
+    NoiseModel
+
+    Raises
+    ------
+    CoSpineError
+        Shapes do not fit each other, or the run is too short for the order.
+    """
+    view = slice_view(series, slice_axis)
+    if np.shape(designs)[:2] != view.shape[1::-1] or regions.shape != series.shape[:3]:
+        raise CoSpineError(
+            f"designs {np.shape(designs)} and regions {regions.shape} do not fit a series {series.shape}",
+            "noise of the first level",
+            "Make columns and regions for this very run",
+        )
+    bases = slice_bases(designs, rows)
+    if order < 1 or bases.residual_df.min(initial=view.shape[0]) <= 2 * order:
+        raise CoSpineError(
+            f"{bases.residual_df.min(initial=0)} degrees of freedom are left: too few for an autoregressive model of order {order}",
+            "noise of the first level",
+            "Take fewer columns, or a lower order",
+        )
+    lagged = _lag_ratios(series, bases, regions > 0, order, slice_axis)
+    group, region = _groups(lagged[..., 1], regions, zooms_mm, fwhm_mm)
+    count = len(region)
+    of_slice = map_view(group, slice_axis)
+    per_slice = np.array([np.bincount(of_slice[k].ravel(), minlength=count + 1)[1:] for k in range(len(of_slice))])
+    used = np.flatnonzero(per_slice.any(axis=1))
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(get_num_threads()) as pool:
+        expected = np.array(list(pool.map(lambda k: _expected_weights(bases.fitted[k], bases.rows, order), used)))
+    coefficients = np.zeros((count, order))
+    flat = lagged.reshape(-1, order + 1, order="F") if lagged.flags.f_contiguous else lagged.reshape(-1, order + 1)
+    places = group.reshape(-1, order="F") if lagged.flags.f_contiguous else group.reshape(-1)
+    sums = np.array([np.bincount(places, weights=np.nan_to_num(flat[:, k]), minlength=count + 1)[1:] for k in range(order + 1)])
+    for g in range(count):
+        weights = np.tensordot(per_slice[used, g], expected, axes=(0, 0)) / per_slice[:, g].sum()
+        coefficients[g] = _solve(sums[:, g] / sums[0, g], weights)
+    return NoiseModel(group, coefficients, region, per_slice.sum(axis=0))
+
+
+def _lag_ratios(
+    series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int
+) -> NDArray[np.float32]:
+    """Sums (x, y, z, order + 1) of products of residuals at lags 0, 1, .. over that at lag 0; NaN where nothing is left."""
+    ratios = np.full((*mask.shape, order + 1), np.nan, np.float32, order="F")
+    inside = map_view(mask, slice_axis)
+    targets = [map_view(ratios[..., k], slice_axis) for k in range(order + 1)]
+    basis = bases.fitted.astype(np.float32)
+    average = (bases.rows / np.count_nonzero(bases.rows)).astype(np.float32)
+
+    def measure(block: Block, values: NDArray[np.float32]) -> None:
+        k, here = block.slice_index, inside[block.slice_index, block.rows]
+        chosen = values[:, here.ravel()]
+        chosen -= average @ chosen
+        chosen[~bases.rows] = 0  # pairs with such a volume then count for nothing
+        energy = np.einsum("tn,tn->n", chosen, chosen)
+        columns = basis[k, :, : bases.rank[k]]
+        chosen -= columns @ (columns.T @ chosen)
+        own = np.einsum("tn,tn->n", chosen, chosen)
+        scale = np.where(own > 1e-9 * energy, own, np.nan)
+        targets[0][k, block.rows][here] = own / scale
+        for lag in range(1, order + 1):
+            targets[lag][k, block.rows][here] = np.einsum("tn,tn->n", chosen[lag:], chosen[:-lag]) / scale
+
+    each_block(series, slice_axis, measure, mask=mask)
+    return ratios
+
+
+def _groups(
+    lag_1: NDArray[np.float32], regions: NDArray, zooms_mm: tuple[float, float, float], fwhm_mm: float
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Number of each voxel's group (x, y, z), 0 outside, and the region (groups,) of each group.
+
+    Voxels of a region are ordered by their smoothed lag-1 correlation and cut into ranges of it; ranges with few voxels go with
+    the next.
+    """
+    from scipy.ndimage import find_objects, gaussian_filter
+
+    group = np.zeros(regions.shape, np.int32, order="F")
+    region: list[int] = []
+    sigma = [fwhm_mm / 2.3548 / zoom for zoom in zooms_mm]
+    labels = regions.astype(np.int32)
+    for label, box in enumerate(find_objects(labels), 1):
+        if box is None:
+            continue
+        inside = (labels[box] == label) & np.isfinite(lag_1[box])
+        if not inside.any():
+            continue
+        weight = gaussian_filter(inside.astype(np.float32), sigma, mode="constant")
+        total = gaussian_filter(np.where(inside, lag_1[box], 0).astype(np.float32), sigma, mode="constant")
+        smooth = total[inside] / weight[inside]
+        order = np.argsort(smooth, kind="stable")
+        ordered = smooth[order]
+        own = np.zeros(ordered.size, np.int32)
+        start = 0
+        while start < ordered.size:
+            stop = int(np.searchsorted(ordered, ordered[start] + GROUP_WIDTH, side="right"))
+            stop = max(stop, start + FEWEST_VOXELS)
+            if ordered.size - stop < FEWEST_VOXELS:
+                stop = ordered.size
+            region.append(label)
+            own[order[start:stop]] = len(region)
+            start = stop
+        group[box][inside] = own
+    return group, np.array(region, np.int64)
+
+
+def _expected_weights(fitted: NDArray[np.float64], rows: NDArray[np.bool_], order: int) -> NDArray[np.float64]:
+    """Weights (order + 1, t) of the autocovariances at all lags in the expected sums over residuals at lags 0, 1, ...
+
+    Such a sum is a quadratic form, of expectation tr(S V) with V[i, j] = autocovariance at |i - j|: sums over the diagonals of S.
+    """
+    forming = np.diag(rows.astype(np.float64)) - fitted @ fitted.T - np.outer(rows, rows) / np.count_nonzero(rows)
+    volumes = len(rows)
+    weights = np.zeros((order + 1, volumes))
+    room = np.zeros((volumes, 2 * volumes))
+    for lag in range(order + 1):
+        room[:, :volumes] = (forming[:, : volumes - lag] @ forming[lag:])[:, ::-1]
+        # read as rows one shorter, every diagonal stands in a column
+        diagonals = room.ravel()[:-volumes].reshape(volumes, -1).sum(axis=0)
+        weights[lag] = diagonals[volumes - 1 :]
+        weights[lag, 1:] += diagonals[volumes - 2 :: -1]
+    return weights
+
+
+def _solve(observed: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Autoregressive coefficients (order,) whose noise is expected to leave the observed sums (order + 1,) over residuals.
+
+    The first lags are solved for, those beyond follow from the model of the round before.
+    """
+    order = len(observed) - 1
+    covariance = np.zeros(weights.shape[1])
+    coefficients = np.zeros(order)
+    measured = weights[:, : order + 1]
+    for _ in range(_ROUNDS):
+        first = np.linalg.solve(measured, observed - weights[:, order + 1 :] @ covariance[order + 1 :])
+        found = _durbin(first / first[0])
+        settled = np.abs(found - coefficients).max() < 1e-6
+        coefficients = found
+        if settled:
+            break
+        # scale of the first lags as solved; the shape as the (stable) model has it
+        covariance = first[0] * _extended(_autocovariance(coefficients), coefficients, len(covariance))
+    return coefficients
+
+
+def _durbin(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients (order,) from the autocorrelation (order + 1,), partial correlations kept below 0.95: always stable."""
+    coefficients = np.zeros(0)
+    error = 1.0
+    for k in range(1, len(correlation)):
+        partial = (correlation[k] - coefficients @ correlation[k - 1 : 0 : -1]) / error if k > 1 else correlation[1]
+        partial = float(np.clip(partial, -_LARGEST_PARTIAL, _LARGEST_PARTIAL))
+        coefficients = np.append(coefficients - partial * coefficients[::-1], partial)
+        error *= 1 - partial**2
+    return coefficients
+
+
+def _partials(coefficients: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Predictors of the orders 1 .. p that belong to a stable model of order p (Durbin's recursion backwards)."""
+    predictors = [coefficients]
+    while len(predictors[0]) > 1:
+        a = predictors[0]
+        predictors.insert(0, (a[:-1] + a[-1] * a[-2::-1]) / (1 - a[-1] ** 2))
+    return predictors
+
+
+def _autocovariance(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Autocorrelation (order + 1,) of a stable model."""
+    correlation = np.ones(len(coefficients) + 1)
+    error = 1.0
+    before = np.zeros(0)
+    for k, predictor in enumerate(_partials(coefficients), 1):
+        correlation[k] = predictor[-1] * error + before @ correlation[k - 1 : 0 : -1]
+        error *= 1 - predictor[-1] ** 2
+        before = predictor
+    return correlation
+
+
+def _extended(first: NDArray[np.float64], coefficients: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
+    """Autocorrelation (lags,) of the model beyond its first lags."""
+    order = len(coefficients)
+    correlation = np.zeros(max(lags, order + 1))
+    correlation[: order + 1] = first
+    for k in range(order + 1, lags):
+        correlation[k] = coefficients @ correlation[k - order : k][::-1]
+    return correlation[:lags]
+
+
+def whitening_bands(coefficients: NDArray[np.float64], volumes: int) -> NDArray[np.float64]:
+    """Filter (order + 1, volumes) that makes stationary autoregressive noise white, the first volumes included.
+
+    White[t] = sum over k of bands[k, t] noise[t - k], of the innovation's variance at every t: the rows of the inverse Cholesky
+    factor of the model's covariance, which has no more bands than the order.
+
+    Parameters
+    ----------
+    coefficients : ndarray (order,)
+    volumes : int
+    """
+    order = len(coefficients)
+    bands = np.zeros((order + 1, volumes))
+    bands[0] = 1
+    bands[1:] = -coefficients[:, None]
+    predictors = _partials(coefficients)
+    errors = np.cumprod([1.0] + [1 - p[-1] ** 2 for p in predictors])  # of the orders 0 .. p
+    for t in range(min(order, volumes)):
+        scale = np.sqrt(errors[order] / errors[t])
+        bands[:, t] = 0
+        bands[0, t] = scale
+        if t:
+            bands[1 : t + 1, t] = -scale * predictors[t - 1]
+    return bands
+
+
+def ar1_bands(rho: float, volumes: int) -> NDArray[np.float64]:
+    """Filter (2, volumes) of a known AR(1) as nilearn has it: noise[t] - rho noise[t - 1], the first volume as it is."""
+    bands = np.ones((2, volumes))
+    bands[1] = -rho
+    bands[1, 0] = 0
+    return bands
+
+
+def whiten(values: NDArray, bands: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Series (t, n) through a filter (`whitening_bands`), in double precision."""
+    white = bands[0][:, None] * values
+    for k in range(1, len(bands)):
+        white[k:] += bands[k, k:, None] * values[:-k]
+    return white
