@@ -123,7 +123,7 @@ def _group(chosen: argparse.Namespace) -> int:
         for one in plan.analyses:
             print(f"{one.label}: {len(one.people)} of {one.considered} people")
         return 1 if plan.refused else 0
-    outcome = group_level(plan, chosen.output_dir, Progress())
+    outcome = group_level(plan, chosen.bids_dir, chosen.output_dir, Progress())
     print(outcome.report)
     return 0 if outcome.complete else 1
 

@@ -178,18 +178,18 @@ def laterality_of(regional: Regional) -> tuple[tuple[str, ...], NDArray[np.float
     difference : ndarray (people, pairs)
         R - L in %.
     """
-    pairs = []
-    for k, one in enumerate(regional.regions):
-        if one.side != "R":
-            continue
-        bare = _bare(one)
-        other = next((n for n, two in enumerate(regional.regions) if two.side == "L" and _bare(two) == bare), None)
-        if other is not None:
-            pairs.append((bare, laterality(regional.values[:, k], regional.values[:, other])))
+    pairs = side_pairs(regional.regions)
     people = len(regional.values)
-    index = np.stack([one.index for _, one in pairs], axis=1) if pairs else np.empty((people, 0))
-    difference = np.stack([one.difference for _, one in pairs], axis=1) if pairs else np.empty((people, 0))
-    return tuple(name for name, _ in pairs), index, difference
+    found = [laterality(regional.values[:, right], regional.values[:, left]) for _, right, left in pairs]
+    index = np.stack([one.index for one in found], axis=1) if found else np.empty((people, 0))
+    difference = np.stack([one.difference for one in found], axis=1) if found else np.empty((people, 0))
+    return tuple(name for name, _, _ in pairs), index, difference
+
+
+def side_pairs(regions: Sequence[Region]) -> list[tuple[str, int, int]]:
+    """Regions that both sides have: name without the side, place of the right one, place of the left one."""
+    left = {_bare(one): k for k, one in enumerate(regions) if one.side == "L"}
+    return [(_bare(one), k, left[_bare(one)]) for k, one in enumerate(regions) if one.side == "R" and _bare(one) in left]
 
 
 def run_values(

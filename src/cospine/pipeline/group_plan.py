@@ -275,16 +275,22 @@ def _reason(one: Member, question: Question, grids: dict[str, Grid | None], sett
             return f"no coverage mask in {SPACE_OF[region]}"
         if grid is not None and not _grid(effect.path).matches(grid):
             return f"map on another grid in {SPACE_OF[region]}"
-    motion, noise = measure(one, question.task, "fd_mean_mm"), measure(one, question.task, "tsnr_cord_after")
-    if motion > settings.max_fd:
-        return f"mean framewise displacement above {settings.max_fd:g} mm"
-    if "cord" in grids and noise < settings.min_cord_tsnr:
-        return f"median cord tSNR below {settings.min_cord_tsnr:g}"
+    if reason := quality_reason(one, question.task, "cord" in grids, settings):
+        return reason
     if settings.compare not in ("", "site") and one.attributes.get(settings.compare, "n/a") == "n/a":
         return f"no value of {settings.compare}"
     for name in settings.covariates:
         if not _is_number(one.attributes.get(name, "n/a")):
             return f"no number in {name}"
+    return ""
+
+
+def quality_reason(one: Member, task: str, cord: bool, settings: GroupSettings) -> str:
+    """Why a person's data are not good enough for a task by the stated rules; empty where they are."""
+    if measure(one, task, "fd_mean_mm") > settings.max_fd:
+        return f"mean framewise displacement above {settings.max_fd:g} mm"
+    if cord and measure(one, task, "tsnr_cord_after") < settings.min_cord_tsnr:
+        return f"median cord tSNR below {settings.min_cord_tsnr:g}"
     return ""
 
 
