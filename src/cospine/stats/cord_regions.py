@@ -1,8 +1,8 @@
 """Horns of the cord by level and side, on the PAM50 box.
 
 Grey matter is the template's. The back edge of the grey commissure divides dorsal from ventral in every slice, the intermediate
-zone beside the commissure goes with the ventral horn; a strip about the midline belongs to no side. Where a template has no grey matter, quadrants of the cord stand in,
-and the set says so.
+zone beside the commissure goes with the ventral horn; a strip about the midline belongs to no side. Where a template has no grey
+matter, quadrants of the cord stand in, and the set says so.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ from cospine.stats.regions import LevelSystem, Region, RegionSet, Side, level_na
 
 Outline = Literal["grey", "quadrant", "hemicord"]
 
-MIDLINE_MM = 0.5
+MIDLINE_MM = 0.6
 """Half width of the strip that belongs to neither side: the commissure and the central canal."""
 _COMMISSURE_MM = 0.25
 _THINNEST_MM = 0.2

@@ -1,8 +1,8 @@
 """Named regions of brain and cord, and what a map says in them.
 
 A set of regions is one image of labels and a table. Cord regions name the system of their levels, *vertebral* or *spinal*:
-PAM50's spinal C6 is centred at the disc between the vertebrae C4 and C5, 24.5 mm above the middle of vertebral C6. They are built by
-`cospine.stats.cord_regions` (horns by level and side) and `cospine.stats.brain_regions` (spheres, atlas files).
+PAM50's spinal C6 is centred at the disc between the vertebrae C4 and C5, 24.5 mm above the middle of vertebral C6. They are
+built by `cospine.stats.cord_regions` (horns by level and side) and `cospine.stats.brain_regions` (spheres, atlas files).
 """
 
 from collections.abc import Mapping, Sequence
