@@ -1,4 +1,4 @@
-"""A small derivatives tree as the participant level leaves it, with effects known to lie in one horn and one place of the brain."""
+"""A small derivatives tree as the participant level leaves it, with effects in one horn and one place of the brain."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from cospine.space.templates import brain_template
 
 MNI, PAM50 = "MNI152NLin2009aSym", "PAM50"
 INSULA_MM = (38.0, 4.0, 2.0)
-HORN_MM = (3.2, -48.8, -144.0)
+HORN_MM = (2.1, -46.4, -144.7)
 """Right dorsal horn, spinal segment C6, at the boundary of vertebral C4 and C5."""
 EFFECT = 1.2
+COUPLED = ("dorsal_R_spinal-C6", "anterior_insula_R", "dorsal_L_spinal-C6", "ACC", "ventral_R_spinal-C6")
 QUALITY = {"fd_mean_mm": 0.2, "cord_shift_rms_mm": 0.15, "std_dvars_mean": 1.1, "tsnr_brain_after": 50.0, "tsnr_cord_after": 15.0}
 
 
@@ -37,6 +38,15 @@ def blob(grid: Grid, at: tuple[float, float, float], widths: tuple[float, float,
 def noise(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> np.ndarray:
     smooth = ndimage.gaussian_filter(rng.standard_normal(shape), 1.0)
     return sd * smooth / smooth.std()
+
+
+def coupled(rng: np.random.Generator) -> dict[str, list]:
+    """A table of correlations of one person: the first two regions go together, the others do not."""
+    series = rng.standard_normal((60, len(COUPLED)))
+    series[:, 1] += 1.5 * series[:, 0]
+    r = np.corrcoef(series.T)
+    systems = ["spinal" if "spinal" in name else "none" for name in COUPLED]
+    return {"region": list(COUPLED), "level_system": systems, **{name: r[:, k].tolist() for k, name in enumerate(COUPLED)}}
 
 
 def write_group(
@@ -68,7 +78,7 @@ def write_group(
             "site": [sites[n * len(sites) // people] for n in range(people)],
         },
     )
-    shapes = {MNI: ((INSULA_MM, (9.0, 9.0, 9.0)),), PAM50: ((HORN_MM, (1.2, 1.2, 6.0)),)}
+    shapes = {MNI: ((INSULA_MM, (9.0, 9.0, 9.0)),), PAM50: ((HORN_MM, (1.2, 1.6, 6.0)),)}
     places = grids()
     truth = {space: sum(blob(places[space], *one) for one in given) for space, given in shapes.items()}
     template = parametric_cord_template()
@@ -82,6 +92,7 @@ def write_group(
             out / "logs" / f"{label}_task-pain_run-1_quality.json",
             {"Measures": {name: {"Value": value} for name, value in measures.items()}},
         )
+        write_tsv(out / label / "func" / f"{label}_task-pain_desc-residuals_relmat.tsv", coupled(rng))
         for space, grid in places.items():
             covered = np.ones(grid.shape, dtype=np.uint8)
             if space == PAM50:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cospine.bids import Derivatives
 from cospine.errors import CoSpineError
-from cospine.pipeline.group_analysis import Regional, laterality_of, region_sets, regional, run_values, side_pairs, stacked
+from cospine.pipeline.group_analysis import laterality_of, pairs_beforehand, region_sets, regional, run_values, stacked
 from cospine.pipeline.group_answer import Answer, Tested, answer_of, tested_regions
 from cospine.pipeline.group_coupling import coupling_of
 from cospine.pipeline.group_files import GroupFiles
@@ -113,7 +113,7 @@ def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: L
 def _corrected(answers: Sequence[Answer]) -> list[Answer]:
     """Holm over the regions named beforehand of all contrasts; apart for sides, which are another question."""
     primary = _holm_over([(a.region_tests, {name: one.primary for name, one in a.regional.items()}) for a in answers])
-    sides = _holm_over([(a.side_tests, {name: _of_pairs(a.regional[name]) for name in a.side_tests}) for a in answers])
+    sides = _holm_over([(a.side_tests, {name: pairs_beforehand(a.regional[name]) for name in a.side_tests}) for a in answers])
     return [one.with_corrected(p, q) for one, p, q in zip(answers, primary, sides, strict=True)]
 
 
@@ -133,8 +133,3 @@ def _holm_over(
         for (n, name, k), p in zip(flat, corrected, strict=True):
             found[n][name][k] = p
     return found
-
-
-def _of_pairs(one: Regional) -> NDArray[np.bool_]:
-    """Which pairs of sides were named beforehand: in the order of :func:`laterality_of`."""
-    return np.array([one.primary[right] for _, right, _ in side_pairs(one.regions)], dtype=bool)

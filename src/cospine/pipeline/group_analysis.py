@@ -93,7 +93,8 @@ def stacked(analysis: Analysis, cord: CordTemplate | None) -> dict[str, Stack]:
                 count = np.zeros(grid.shape, dtype=np.int16)
             values[row] = one
             count += covered
-        assert values is not None and grid is not None  # the plan has people
+        assert values is not None  # the plan has people
+        assert grid is not None
         mask = template_mask(region, grid, cord) & (count >= np.ceil(LEAST_SHARE * len(analysis.people)))
         if not mask.any():
             raise CoSpineError(
@@ -190,6 +191,11 @@ def side_pairs(regions: Sequence[Region]) -> list[tuple[str, int, int]]:
     """Regions that both sides have: name without the side, place of the right one, place of the left one."""
     left = {_bare(one): k for k, one in enumerate(regions) if one.side == "L"}
     return [(_bare(one), k, left[_bare(one)]) for k, one in enumerate(regions) if one.side == "R" and _bare(one) in left]
+
+
+def pairs_beforehand(regional: Regional) -> NDArray[np.bool_]:
+    """Which pairs of sides were named beforehand, in the order of :func:`laterality_of`."""
+    return np.array([regional.primary[right] for _, right, _ in side_pairs(regional.regions)], dtype=bool)
 
 
 def run_values(

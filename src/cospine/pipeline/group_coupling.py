@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cospine.bids import read_tsv
 from cospine.errors import CoSpineError
 from cospine.pipeline.group_plan import FEWEST, GroupPlan, quality_reason
-from cospine.stats.permutation import holm, region_test
+from cospine.stats.coupling import across_people, fisher_z
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Coupling:
         Regions that everyone's table has.
     r : ndarray (n, n)
         Mean correlation, over Fisher's z.
-    p, p_holm : ndarray (n, n)
-        Two-sided, by sign flips over people; corrected over all pairs.
+    p, p_fwe : ndarray (n, n)
+        Two-sided, by t over people; and corrected over all pairs, by sign flips of whole people.
     """
 
     task: str
@@ -36,7 +36,7 @@ class Coupling:
     names: tuple[str, ...]
     r: NDArray[np.float64] = field(repr=False)
     p: NDArray[np.float64] = field(repr=False)
-    p_holm: NDArray[np.float64] = field(repr=False)
+    p_fwe: NDArray[np.float64] = field(repr=False)
 
 
 def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
@@ -63,7 +63,7 @@ def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
 
 
 def read_matrix(path: Path) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """A square table of correlations: first column `region`, then one column a region.
+    """A square table of correlations: first column `region`, perhaps `level_system`, then one column a region.
 
     Raises
     ------
@@ -73,15 +73,12 @@ def read_matrix(path: Path) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     try:
         columns = read_tsv(path)
         rows = columns.pop("region")
+        columns.pop("level_system", None)
         names = tuple(columns)
         matrix = np.array([[np.nan if cell == "n/a" else float(cell) for cell in column] for column in columns.values()]).T
     except (OSError, ValueError, KeyError) as error:
         raise CoSpineError(f"is no table of coupling ({error})", str(path), "run the participant level again") from error
-    if (
-        tuple(rows) != names
-        or not np.allclose(matrix, matrix.T, equal_nan=True, atol=1e-5)
-        or np.nanmax(np.abs(matrix)) > 1 + 1e-6
-    ):
+    if tuple(rows) != names or not np.allclose(matrix, matrix.T, equal_nan=True, atol=1e-4):
         raise CoSpineError("is no symmetric table of correlations", str(path), "run the participant level again")
     return names, matrix
 
@@ -101,16 +98,12 @@ def _averaged(
     stack = []
     for names, matrix in tables.values():
         at = [names.index(name) for name in shared]
-        stack.append(np.arctanh(np.clip(matrix[np.ix_(at, at)], -0.999999, 0.999999)))
+        stack.append(fisher_z(matrix[np.ix_(at, at)]))
     upper = np.triu_indices(len(shared), 1)
-    z = np.stack([one[upper] for one in stack])
-    people = len(z)
-    test = region_test(z, np.ones((people, 1)), np.ones(1), permutations=plan.settings.permutations, seed=plan.settings.seed)
-    p_holm = np.full(z.shape[1], np.nan)
-    known = np.isfinite(test.p)
-    p_holm[known] = holm(test.p[known])
+    flips = plan.settings.permutations
+    test = across_people(np.stack([one[upper] for one in stack]), flips=flips, seed=plan.settings.seed)
     square = [np.full((len(shared), len(shared)), np.nan) for _ in range(3)]
-    for matrix, values in zip(square, (np.tanh(test.effect), test.p, p_holm), strict=True):
+    for matrix, values in zip(square, (test.r, test.p, test.p_fwe), strict=True):
         matrix[upper] = values
         matrix.T[upper] = values
     return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square)

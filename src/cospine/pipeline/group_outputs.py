@@ -56,8 +56,8 @@ def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
     key = f"coupling {coupling.task} {coupling.kind}"
     for stat, matrix, text in (
         ("r", coupling.r, "mean correlation over people (by Fisher's z)"),
-        ("p", coupling.p, "p by sign flips over people, two-sided, uncorrected"),
-        ("pholm", coupling.p_holm, "p corrected over all pairs (Holm)"),
+        ("p", coupling.p, "p by t over people, two-sided, uncorrected"),
+        ("pfwe", coupling.p_fwe, "p corrected over all pairs, by sign flips of whole people"),
     ):
         task, _, acq = coupling.task.partition("_acq-")
         path = files.name(None, "relmat", ".tsv", task=task, acq=acq or None, desc=coupling.kind, stat=stat)
@@ -183,7 +183,8 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
             for column, value in zip(columns, row, strict=True):
                 columns[column].append(value)
     about = {
-        "set": "spinal, vertebral: horns of the cord by these levels; spheres: places in the brain from the literature; atlas: given",
+        "set": "spinal, vertebral: horns of the cord by these levels; spheres: places in the brain from the literature; atlas: "
+        "given",
         "level_system": "How levels are counted: spinal segments and vertebral levels are two systems",
         "named_beforehand": "1: expected for the task, and corrected together with all others so named",
         "people": "People who measured enough of the region",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cospine import __version__
 from cospine.pipeline.group_analysis import region_label
@@ -94,7 +95,6 @@ def _section(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> An
     analysis = answer.analysis
     design = analysis.design
     key = "c-" + "".join(letter if letter.isalnum() else "-" for letter in analysis.label)
-    fewest = {name: int(maps.count[maps.mask].min()) for name, maps in answer.maps.items()}
     facts = (
         ("test", design.said),
         ("people", f"{len(analysis.people)} of {analysis.considered}"),
@@ -104,7 +104,7 @@ def _section(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> An
         *(
             (
                 f"{name}, voxels tested",
-                f"{np.count_nonzero(maps.mask)}, by {fewest[name]}-{maps.count[maps.mask].max()} people each",
+                f"{np.count_nonzero(maps.mask)}, each by {_span(maps.count[maps.mask])} people",
             )
             for name, maps in answer.maps.items()
         ),
@@ -229,8 +229,8 @@ def _region_table(answer: Answer, files: GroupFiles) -> Table:
             )  # fmt: skip
     return Table(
         "Regions named beforehand",
-        "Mean effects with their 95 % intervals; p by permutation, the last column corrected after Holm over all these regions and "
-        "all contrasts. A dash: too few people measured the region.",
+        "Mean effects with their 95 % intervals; p by permutation, the last column corrected after Holm over all these "
+        "regions and all contrasts. A dash: too few people measured the region.",
         ("region", "people", "effect (%)", "95 % interval", "t", "p", "p Holm"),
         tuple(rows),
         tuple(marked),
@@ -242,15 +242,17 @@ def _size_table(answer: Answer, files: GroupFiles) -> Table:
     columns, _ = size_columns(answer)
     rows = tuple(
         (
-            columns["searched"][k], str(columns["voxels"][k]), number_text(columns["effect_percent"][k]), number_text(columns["d"][k]),
-            number_text(columns["effect_percent_circular"][k]), number_text(columns["d_circular"][k]),
+            columns["searched"][k], str(columns["voxels"][k]), number_text(columns["effect_percent"][k]),
+            number_text(columns["d"][k]), number_text(columns["effect_percent_circular"][k]),
+            number_text(columns["d_circular"][k]),
         )
         for k in range(len(columns["searched"]))
     )  # fmt: skip
     return Table(
         "Effect in the strongest voxels",
-        "Cross-validated: voxels are chosen in all other people and measured in each person. Circular: chosen and measured in the "
-        "same people, as is often reported; the difference is what the choice alone adds. Only the first is an effect size.",
+        "Cross-validated: voxels are chosen in all other people and measured in each person. Circular: chosen and measured "
+        "in the same people, as is often reported; the difference is what the choice alone adds. Only the first is an "
+        "effect size.",
         ("searched", "voxels", "effect (%)", "d", "effect (%), circular", "d, circular"),
         rows,
         (),
@@ -274,8 +276,8 @@ def _again_table(answer: Answer, files: GroupFiles) -> Table:
     )  # fmt: skip
     return Table(
         "Agreement of runs",
-        "ICC(3,1) of single runs with its 95 % interval, and split-half reliability of all runs together, over people. High values "
-        "say that people differ reliably, not that there is an effect.",
+        "ICC(3,1) of single runs with its 95 % interval, and split-half reliability of all runs together, over people. High "
+        "values say that people differ reliably, not that there is an effect.",
         ("region", "people", "runs", "ICC(3,1)", "95 % interval", "split-half"),
         rows,
         (),
@@ -284,7 +286,7 @@ def _again_table(answer: Answer, files: GroupFiles) -> Table:
 
 
 def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
-    sure = np.nan_to_num(one.p_holm, nan=1.0) < _SMALL
+    sure = np.nan_to_num(one.p_fwe, nan=1.0) < _SMALL
     upper = np.triu(sure, 1)
     pairs = [f"{one.names[a]} with {one.names[b]} (r {number_text(one.r[a, b])})" for a, b in np.argwhere(upper)[:12]]
     line = (
@@ -294,8 +296,8 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
     )
     figure = matrix_figure(
         f"Coupling, {one.kind}", {one.kind: one.r}, {one.kind: sure}, one.names,
-        "Mean correlation over people (by Fisher's z). Circles: p < 0.05 by sign flips over people, corrected over all pairs (Holm). "
-        "The diagonal is left out.",
+        "Mean correlation over people (by Fisher's z). Circles: p < 0.05 by sign flips of whole people, corrected over all "
+        "pairs. The diagonal is left out.",
     )  # fmt: skip
     key = f"coupling {one.task} {one.kind}"
     return AnalysisReport(
@@ -333,6 +335,11 @@ def _quality(plan: GroupPlan) -> tuple[Figure | Table, ...]:
             )
         )
     return tuple(parts)
+
+
+def _span(counts: NDArray[np.int16]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _shown(value: object) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.pipeline.group_analysis import region_label
+from cospine.pipeline.group_analysis import pairs_beforehand, region_label
 from cospine.pipeline.group_answer import Answer, Maps
 from cospine.quality.figure import Figure
 from cospine.quality.group_charts import cord_grid_figure, people_figure
@@ -76,7 +76,9 @@ def _rounded(value: float) -> float:
 
 def _said(answer: Answer, maps: Maps) -> str:
     over = " and ".join(answer.maps)
-    how = f"p < 0.05 by TFCE and {answer.permutations} permutations, corrected over {over}{' together' if len(answer.maps) > 1 else ''}"
+    if len(answer.maps) > 1:
+        over += " together"
+    how = f"p < 0.05 by TFCE and {answer.permutations} permutations, corrected over {over}"
     return f"White outline: {how}." if maps.significant.any() else f"Nothing reaches {how}, so nothing is outlined."
 
 
@@ -91,9 +93,13 @@ def _grid(answer: Answer, system: str, words: str) -> Figure:
         row = levels.index(one.level)
         effect[row, column], p[row, column] = test.effect[k], corrected[k]
     columns = [f"{'left' if side == 'L' else 'right'} {part}" for side, part in _QUARTERS]
-    said = f"Rows are {words}s of the template ({'vertebral levels are others' if system == 'spinal' else 'spinal segments are others'})."
+    others = "vertebral levels are others" if system == "spinal" else "spinal segments are others"
+    said = f"Rows are {words}s of the template ({others})."
     if system == "spinal":
-        said += " p is corrected over the regions that were named beforehand, the others are shown without a test."
+        said += (
+            " A star and bold type: p < 0.05, corrected over the regions that were named beforehand; the others are shown "
+            "without a test."
+        )
     else:
         said += " The same horns cut by vertebral level: shown, not tested a second time."
     return cord_grid_figure(f"Horns by {words}", [level_name(n, system) for n in levels], columns, effect, p, said)
@@ -115,13 +121,15 @@ def _sides(answer: Answer) -> Figure:
     index: list[NDArray[np.float64]] = []
     p: list[NDArray[np.float64]] = []
     for system, (pairs, values, _) in answer.sides.items():
-        held = np.isfinite(values).any(axis=0) if len(pairs) else np.zeros(0, dtype=bool)
+        first = pairs_beforehand(answer.regional[system])
+        held = np.isfinite(values).any(axis=0) & first if len(pairs) else first
         names += [pairs[k] for k in np.flatnonzero(held)]
         index.append(values[:, held])
         p.append(answer.side_p[system][held])
     return people_figure(
         "Laterality", names, np.concatenate(index, axis=1), [one.site for one in answer.analysis.people], np.concatenate(p),
         "laterality index: −1 all left, 1 all right",
-        "(R − L) / (|R| + |L|) of each person, the diamond the mean with its 95 % interval. The index is wild where both sides are "
-        "near 0; a star rests on the difference R − L instead: p < 0.05 by permutation, corrected over the pairs named beforehand.",
+        "(R − L) / (|R| + |L|) of each person, the diamond the mean with its 95 % interval. The index is wild where both "
+        "sides are near 0; a star rests on the difference R − L instead: p < 0.05 by permutation, corrected over the pairs "
+        "named beforehand.",
     )  # fmt: skip

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
 from cospine.quality import figure as fig
+from cospine.quality.group_report import number_text
 from cospine.quality.measures import MEASURES
 from cospine.quality.outliers import LIMIT, Spread
 
@@ -52,7 +53,7 @@ def cord_grid_figure(title: str, levels: Sequence[str], columns: Sequence[str], 
                 continue
             sure = np.isfinite(p[row, column]) and p[row, column] < 0.05
             ink = "white" if abs(value) > 0.62 * limit else fig.INK
-            text = f"{value:+.2f}".replace("-", "−") + (" *" if sure else "")
+            text = number_text(float(value), plus=True) + (" *" if sure else "")
             axes.text(column, row, text, ha="center", va="center", color=ink, fontweight="bold" if sure else "normal")
         bar = fig.place(drawing, 6.85, 0.5, 0.16, rows * 0.36)
         drawing.colorbar(shown, cax=bar).outline.set_visible(False)  # pyright: ignore[reportCallIssue]
@@ -60,7 +61,7 @@ def cord_grid_figure(title: str, levels: Sequence[str], columns: Sequence[str], 
         svg = fig.svg_of(drawing)
     return fig.Figure(
         title=title,
-        caption=f"Mean over people of the effect in each quarter of the cord. {said} A star and bold type: p < 0.05 after that.",
+        caption=f"Mean over people of the effect in each quarter of the cord. {said}",
         alt=f"{title}: table in colour of levels by left, right, dorsal and ventral.",
         frames=(fig.Frame("Effect", svg),),
     )

@@ -16,8 +16,9 @@ _EKLUND = (
     "false-positive rates. PNAS 113:7900–7905. doi:10.1073/pnas.1602413113"
 )
 _CADOTTE = (
-    "Cadotte DW, Cadotte A, Cohen-Adad J, Fleet D, Livne M, Wilson JR, Mikulis D, Nugaeva N, Fehlings MG (2015) Characterizing the "
-    "location of spinal and vertebral levels in the human cervical spinal cord. AJNR 36:803–810. doi:10.3174/ajnr.A4192"
+    "Cadotte DW, Cadotte A, Cohen-Adad J, Fleet D, Livne M, Wilson JR, Mikulis D, Nugaeva N, Fehlings MG (2015) "
+    "Characterizing the location of spinal and vertebral levels in the human cervical spinal cord. AJNR 36:803–810. "
+    "doi:10.3174/ajnr.A4192"
 )
 _IGLEWICZ = "Iglewicz B, Hoaglin D (1993) How to detect and handle outliers. ASQC Quality Press."
 _TAYLOR = (
@@ -65,28 +66,30 @@ def group_methods(
             "Voxels that fewer than 80 % of the people had measured were not analysed; nothing was filled in."
         ),
         (
-            f"The {test} was tested by up to {permutations} permutations or sign flips (Winkler 2014), with sites as a factor where "
-            "there was more than one. Corrected p values are two-sided and family-wise"
+            f"The {test} was tested by up to {permutations} permutations or sign flips (Winkler 2014), with sites as a "
+            "factor where there was more than one. Corrected p values are two-sided and family-wise"
             + (", at one level over brain and cord together" if both else "")
-            + f", for single voxels, for threshold-free cluster enhancement (Smith and Nichols 2009), and for the mass of clusters "
-            f"formed at p < {cluster_p:g} (Eklund 2016)."
+            + ", for single voxels, for threshold-free cluster enhancement (Smith and Nichols 2009), and for the mass of "
+            f"clusters formed at p < {cluster_p:g} (Eklund 2016)."
         ),
         (
-            "Mean effects in regions named beforehand were tested by the same permutations and corrected after Holm (1979) over all "
-            "these regions and all contrasts. Maps are shown without a threshold, with what is significant outlined (Taylor 2023). "
-            "Outliers of quality are those with a modified z score above 3.5 (Iglewicz and Hoaglin 1993)."
+            "Mean effects in regions named beforehand were tested by the same permutations and corrected after Holm (1979) "
+            "over all these regions and all contrasts. Maps are shown without a threshold, with what is significant "
+            "outlined (Taylor 2023). Outliers of quality are those with a modified z score above 3.5 (Iglewicz and Hoaglin "
+            "1993)."
         ),
     ]
     citations = [_WINKLER, _TFCE, _EKLUND, _HOLM, _TAYLOR, _IGLEWICZ]
     if "cord" in regions:
         paragraphs.append(
-            f"Regions of the cord are dorsal and ventral horns by spinal segment of the template ({template}). Spinal segments are not "
-            "vertebral levels, and people differ by about one segment from the template's relation of both (Cadotte 2015)."
+            f"Regions of the cord are dorsal and ventral horns by spinal segment of the template ({template}). Spinal "
+            "segments are not vertebral levels, and people differ by about one segment from the template's relation of both "
+            "(Cadotte 2015)."
         )
         citations.append(_CADOTTE)
     if coupling:
         paragraphs.append(
-            "Coupling between regions was averaged over people after Fisher's transformation and tested by sign flips over people, "
-            "corrected after Holm over all pairs."
+            "Coupling between regions was averaged over people after Fisher's transformation and tested by sign flips of whole "
+            "people, corrected over all pairs by the largest |t|."
         )
     return MethodsText(tuple(paragraphs), tuple(citations))

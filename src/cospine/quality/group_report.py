@@ -130,7 +130,7 @@ def number_text(value: float, digits: int = 2, *, plus: bool = False) -> str:
     """A rounded number with a true minus sign; a dash where there is none."""
     if value != value:
         return "–"
-    return f"{value:{'+' if plus else ''}.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:{'+' if plus else ''}.{digits}f}".replace("-", "−")
 
 
 def place_text(mm: Sequence[float]) -> str:
