@@ -175,11 +175,11 @@ def _around(mask: NDArray[np.bool_], margin: list[int]) -> tuple[slice, slice, s
     )
 
 
-def _along(image: NDArray[np.float64], matrices: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _along(image: NDArray[np.floating], matrices: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """A matrix applied along each axis."""
     for axis, matrix in enumerate(matrices):
         image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
-    return image
+    return image.astype(np.float64, copy=False)
 
 
 def _acquire_and_return(count: int, fine_mm: float, voxel_mm: float, interpolation: str, offset: float) -> NDArray[np.float64]:

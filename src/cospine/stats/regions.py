@@ -211,9 +211,10 @@ def region_means(
     """
     maps = np.asarray(maps)
     maps = maps[None] if maps.ndim == 3 else maps
-    if maps.shape[1:] != regions.grid.shape or (coverage is not None and np.shape(coverage)[-3:] != regions.grid.shape):
+    covers = np.ones((1, 1, 1), bool) if coverage is None else np.asarray(coverage, dtype=bool)
+    if maps.shape[1:] != regions.grid.shape or (coverage is not None and covers.shape[-3:] != regions.grid.shape):
         raise CoSpineError(
-            f"maps {maps.shape} and coverage {np.shape(coverage)} do not fit regions on {regions.grid.shape}",
+            f"maps {maps.shape} and coverage {covers.shape} do not fit regions on {regions.grid.shape}",
             f"region means in {regions.space}",
             "Bring maps, coverage and regions to one grid",
         )
@@ -223,8 +224,7 @@ def region_means(
     bins = int(max(labels.max(initial=0), numbers.max(initial=0))) + 1
     voxels = np.bincount(labels, minlength=bins)[numbers]
     values, share = np.empty((len(maps), numbers.size)), np.empty((len(maps), numbers.size))
-    covers = np.broadcast_to(True if coverage is None else coverage, maps.shape)
-    for row, (one, covered) in enumerate(zip(maps, covers, strict=True)):
+    for row, (one, covered) in enumerate(zip(maps, np.broadcast_to(covers, maps.shape), strict=True)):
         data = one[inside].astype(np.float64)
         good = covered[inside] & np.isfinite(data)
         count = np.bincount(labels[good], minlength=bins)[numbers]

@@ -1,0 +1,197 @@
+"""Time courses of regions, slice by slice, brought to one time.
+
+Neighbouring slices are acquired more than a second apart, so that each slice's mean is shifted, band-limited, to a time that all
+share; and slices stay apart until they are correlated, so that pairs that are excited together can be left out. What the partner
+slice leaks can be taken out before: at the same instant, at the place that the CAIPI shift sends it from.
+
+Series come without drift, task and physiology: residuals of the slice-wise model (`cospine.signal.regression.regress`), by which
+the correlation of what is left is the partial one, the physiological model inside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cospine.errors import CoSpineError
+from cospine.signal.blocks import map_view, slice_view
+from cospine.signal.simultaneous import simultaneous_pairs
+from cospine.stats.regions import Region, RegionSet
+
+
+@dataclass(frozen=True, eq=False)
+class Leakage:
+    """Where the partner's signal comes from.
+
+    Parameters
+    ----------
+    pairs : ndarray (n, 2), int
+        Simultaneous slices, the lower first.
+    lags : tuple of int
+        Shifts along the phase encoding in voxels: voxel j of the lower slice receives from, and leaks to, j + lag of the upper
+        (`cospine.signal.simultaneous.shared_signal` finds it).
+    pe_axis : {0, 1, 2}
+        Voxel axis of the phase encoding.
+    """
+
+    pairs: NDArray[np.int64]
+    lags: tuple[int, ...]
+    pe_axis: int
+
+
+@dataclass(frozen=True, eq=False)
+class RegionSeries:
+    """One region's time courses.
+
+    Parameters
+    ----------
+    region : Region
+    values : ndarray (t, s)
+        Mean over the region's voxels in each of its slices, at the common time (or each trial's response: then t counts trials).
+    slices : ndarray (s,), int
+        Their numbers in the stored series.
+    voxels : ndarray (s,), int
+        Voxels that were averaged.
+    """
+
+    region: Region
+    values: NDArray[np.float64] = field(repr=False)
+    slices: NDArray[np.int64]
+    voxels: NDArray[np.int64]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean over all voxels (t,)."""
+        return self.values @ (self.voxels / self.voxels.sum())
+
+
+def regional_series(
+    residuals: NDArray,
+    regions: RegionSet,
+    slice_times_s: ArrayLike,
+    tr_s: float,
+    *,
+    rows: NDArray[np.bool_] | None = None,
+    leakage: Leakage | None = None,
+    slice_axis: int = 2,
+) -> tuple[RegionSeries, ...]:
+    """Time courses of regions at the middle of the slice times.
+
+    Parameters
+    ----------
+    residuals : ndarray (x, y, z, t)
+        Series on the native grid, unsmoothed, drift and nuisance regressed out slice by slice.
+    regions : RegionSet
+        On that grid.
+    slice_times_s : (slices,)
+    tr_s : float
+    rows : ndarray (t,), bool, optional
+        Volumes that count; one run of volumes without a gap.
+    leakage : Leakage, optional
+        Partner signals to take out. They are right where `residuals` lie on the acquired grid; where these were unwarped, only
+        near.
+    slice_axis : {0, 1, 2}
+
+    Returns
+    -------
+    tuple of RegionSeries
+        Regions in which something varies.
+
+    Raises
+    ------
+    CoSpineError
+        Shapes do not fit, or volumes are missing inside.
+    """
+    times = np.asarray(slice_times_s, dtype=np.float64)
+    rows = np.ones(residuals.shape[3], bool) if rows is None else np.asarray(rows, dtype=bool)
+    if (
+        regions.labels.shape != residuals.shape[:3]
+        or times.shape != (residuals.shape[slice_axis],)
+        or rows.shape != residuals.shape[3:]
+    ):
+        raise CoSpineError(
+            f"regions {regions.labels.shape} and {times.size} slice times do not fit a series {residuals.shape}",
+            "regional series",
+            "Give regions and slice times of this very series",
+        )
+    kept = _without_gap(rows)
+    view, labels = slice_view(residuals, slice_axis), map_view(regions.labels, slice_axis)
+    common = (times.min() + times.max()) / 2
+    found = []
+    for region in regions.regions:
+        slices = np.flatnonzero((labels == region.number).any(axis=(1, 2)))
+        courses = [_slice_mean(view, kept, k, labels[k] == region.number, leakage, slice_axis) for k in slices.tolist()]
+        values = np.stack(courses, axis=1) if courses else np.empty((kept.stop - kept.start, 0))
+        good = np.isfinite(values).all(axis=0) & (values.std(axis=0) > 0)
+        slices, values = slices[good], values[:, good]
+        if slices.size:
+            voxels = np.array([np.count_nonzero(labels[k] == region.number) for k in slices.tolist()])
+            found.append(RegionSeries(region, shifted(values, common - times[slices], tr_s), slices, voxels))
+    return tuple(found)
+
+
+def shifted(values: NDArray[np.floating], shift_s: ArrayLike, tr_s: float) -> NDArray[np.float64]:
+    """Time courses as they are a while later, band-limited.
+
+    The course is mirrored at its end first: then it is periodic without a jump, and the Fourier shift rings at neither end.
+
+    Parameters
+    ----------
+    values : ndarray (t, n)
+    shift_s : (n,)
+        How much later each is wanted, s; less than a TR.
+    tr_s : float
+
+    Returns
+    -------
+    ndarray (t, n), float64
+    """
+    from scipy.fft import irfft, rfft, rfftfreq
+
+    values = np.asarray(values, dtype=np.float64)
+    count = len(values)
+    mirrored = np.concatenate([values, values[::-1]])
+    phase = np.exp(2j * np.pi * rfftfreq(2 * count)[:, None] * (np.asarray(shift_s, dtype=np.float64) / tr_s))
+    return np.asarray(irfft(np.asarray(rfft(mirrored, axis=0)) * phase, 2 * count, axis=0))[:count]
+
+
+def leakage_of(slice_times_s: ArrayLike, lags: Sequence[int], pe_axis: int) -> Leakage:
+    """Leakage between slices of one time, at known shifts."""
+    return Leakage(simultaneous_pairs(slice_times_s), tuple(int(lag) for lag in lags), pe_axis)
+
+
+def _without_gap(rows: NDArray[np.bool_]) -> slice:
+    """The volumes that count, as a range."""
+    found = np.flatnonzero(rows)
+    if found.size < 3 or found[-1] - found[0] + 1 != found.size:
+        raise CoSpineError(
+            "volumes are missing inside of the series: it cannot be shifted in time",
+            "regional series",
+            "Leave out volumes at its ends only; take single volumes out by columns of the model",
+        )
+    return slice(int(found[0]), int(found[-1]) + 1)
+
+
+def _slice_mean(
+    view: NDArray, kept: slice, k: int, here: NDArray[np.bool_], leakage: Leakage | None, slice_axis: int
+) -> NDArray[np.float64]:
+    """Mean (t,) over a region's voxels in a slice, the partner's signal taken out."""
+    course = view[kept, k][:, here].mean(axis=1, dtype=np.float64)
+    course -= course.mean()
+    if leakage is None:
+        return course
+    in_plane = [axis for axis in (2, 1, 0) if axis != slice_axis].index(leakage.pe_axis)
+    columns = []
+    for lower, upper in leakage.pairs[(leakage.pairs == k).any(axis=1)].tolist():
+        partner, sign = (upper, 1) if k == lower else (lower, -1)
+        for lag in leakage.lags:
+            source = np.roll(here, sign * lag, axis=in_plane)
+            columns.append(view[kept, partner][:, source].mean(axis=1, dtype=np.float64))
+    if not columns:
+        return course
+    centred = np.stack(columns, axis=1)
+    centred = centred - centred.mean(axis=0)
+    if not np.isfinite(centred).all():
+        return course
+    return course - centred @ np.linalg.lstsq(centred, course, rcond=None)[0]
