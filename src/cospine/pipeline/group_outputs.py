@@ -100,8 +100,8 @@ def write_people(files: GroupFiles, plan: GroupPlan) -> None:
             "run": [run for _, _, run, _ in runs],
         }
         for one in found:
-            table[one.name] = one.values
-            table[f"{one.name}_z"] = one.scores
+            table[one.name] = one.values.tolist()
+            table[f"{one.name}_z"] = one.scores.tolist()
         said = {f"{name}_z": f"Modified z score of {name}, positive on the bad side ({side})" for name, side in JUDGED.items()}
         files.table(
             "people", files.name(None, "quality", ".tsv", desc="runs"), table, {k: v for k, v in said.items() if k in table},

@@ -127,7 +127,7 @@ def people_figure(
 
 
 def matrix_figure(
-    title: str, matrices: Mapping[str, Array], sure: Mapping[str, Array], names: Sequence[str], said: str
+    title: str, matrices: Mapping[str, Array], sure: Mapping[str, NDArray[np.bool_]], names: Sequence[str], said: str
 ) -> fig.Figure:
     """Square matrices of coupling between regions, one frame each.
 
@@ -203,7 +203,7 @@ def quality_figure(
                 here = (one.values[at], heights[at])
                 high = one.values[at] > np.nanmedian(one.values)
                 axes.plot(*here, "o", markersize=8, markerfacecolor="none", markeredgecolor=fig.WARN)
-                axes.annotate(people[at], here, xytext=(-7 if high else 7, 0), textcoords="offset points", fontsize=7.5,
+                axes.annotate(str(people[at]), here, xytext=(-7 if high else 7, 0), textcoords="offset points", fontsize=7.5,
                               color=fig.WARN, ha="right" if high else "left", va="center")  # fmt: skip
             if one.name in limits:
                 axes.axvline(limits[one.name], color=fig.WARN, linewidth=1, linestyle=(0, (4, 2)))
@@ -227,7 +227,7 @@ def quality_figure(
 
 def _apart(values: Array) -> NDArray[np.float64]:
     """Small offsets that keep dots of nearly equal values from lying on each other; the same ones each time."""
-    order = np.argsort(np.argsort(values))
+    order = np.argsort(np.argsort(values)).astype(np.float64)
     return ((order * 0.618034) % 1.0 - 0.5) * 0.5
 
 

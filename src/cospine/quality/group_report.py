@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 from cospine.quality.figure import Figure
 from cospine.quality.report import Failure, Number, Verdict, environment
@@ -126,11 +127,12 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def number_text(value: float, digits: int = 2, *, plus: bool = False) -> str:
+def number_text(value: SupportsFloat, digits: int = 2, *, plus: bool = False) -> str:
     """A rounded number with a true minus sign; a dash where there is none."""
-    if value != value:
+    number = float(value)
+    if number != number:
         return "–"
-    return f"{round(value, digits) + 0.0:{'+' if plus else ''}.{digits}f}".replace("-", "−")
+    return f"{round(number, digits) + 0.0:{'+' if plus else ''}.{digits}f}".replace("-", "−")
 
 
 def place_text(mm: Sequence[float]) -> str:

@@ -109,7 +109,12 @@ def window_of(pictures: Sequence[Picture], inside: Sequence[Picture] | None = No
 
 
 def draw_cell(
-    drawing: Any, cell: Cell, picture: Picture, window: tuple[float, float], contours: Mapping[str, Picture], letters: bool = True
+    drawing: Any,
+    cell: Cell,
+    picture: NDArray[Any],
+    window: tuple[float, float],
+    contours: Mapping[str, Picture],
+    letters: bool = True,
 ) -> "Axes":
     """Draw one plane with the lines where some probabilities cross one half.
 

@@ -213,7 +213,7 @@ def cord_stat_figure(
     CoSpineError
         When no slice holds values.
     """
-    held = np.isfinite(layers[0].values).any(axis=(0, 1))
+    held = np.asarray(np.isfinite(layers[0].values).any(axis=(0, 1)))
     if not held.any():
         raise CoSpineError("holds no value", "the cord's map", "leave this figure out")
     z_all = affine[2, 2] * np.arange(len(held)) + affine[2, 3]
@@ -283,7 +283,7 @@ def cord_stat_figure(
 
 
 def _extent(mask: Mask, affine: NDArray[np.floating]) -> tuple[tuple[float, float], ...]:
-    held = np.argwhere(mask)
+    held = np.argwhere(np.asarray(mask))
     if len(held) == 0:
         raise CoSpineError("the template has no brain", "mask", "give the template's brain mask")
     corners = np.stack([held.min(axis=0), held.max(axis=0)]) @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
