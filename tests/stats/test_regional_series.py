@@ -80,21 +80,40 @@ def test_any_axis_may_hold_the_slices(axis) -> None:
         np.testing.assert_allclose(one.values, other.values, atol=1e-6)
 
 
-def test_leakage_from_its_place_goes_out_and_what_is_own_stays() -> None:
+def leaking(share: float, lag: int, common: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A series whose simultaneous slices leak into each other, and the same without; brain and cord may share a slow course."""
     rng = np.random.default_rng(1)
-    series = rng.standard_normal((*SHAPE, 400)).astype(np.float32)
-    own = series.copy()
-    lag = 2
-    # voxel j of the lower slice receives from j + lag of the upper
-    series[..., :2, :] += 0.5 * np.roll(own[..., 2:, :], -lag, axis=1)
-    regions = region_set()
-    (clean, _) = regional_series(series, regions, TIMES, TR_S, leakage=leakage_of(TIMES, [lag], 1))
-    (truth, _) = regional_series(own, regions, TIMES, TR_S)
-    (raw, _) = regional_series(series, regions, TIMES, TR_S)
-    (elsewhere, _) = regional_series(series, regions, TIMES, TR_S, leakage=leakage_of(TIMES, [0], 1))
-    agree = [np.corrcoef(one.mean, truth.mean)[0, 1] for one in (clean, raw, elsewhere)]
-    assert agree[0] > 0.99
-    assert max(agree[1:]) < 0.95
+    own = rng.standard_normal((4, 6, 4, 2000)).astype(np.float32)
+    own += common * slow(np.arange(2000)[:, None] * TR_S + TIMES).T / 3
+    series = own.copy()
+    # voxel j of the lower slice and j + lag of the upper
+    series[..., :2, :] += share * np.roll(own[..., 2:, :], -lag, axis=1)
+    series[..., 2:, :] += share * np.roll(own[..., :2, :], lag, axis=1)
+    return series, own
+
+
+def test_leakage_from_its_place_goes_out() -> None:
+    series, own = leaking(0.2, 2)
+    truth = regional_series(own, region_set(), TIMES, TR_S)
+    at_lag = {
+        lag: regional_series(series, region_set(), TIMES, TR_S, leakage=None if lag is None else leakage_of(TIMES, [lag], 1))
+        for lag in (None, 0, 2)
+    }
+    r = {lag: np.corrcoef(found[0].mean, found[1].mean)[0, 1] for lag, found in at_lag.items()}
+    expected = np.corrcoef(truth[0].mean, truth[1].mean)[0, 1]
+    assert r[None] > expected + 0.2
+    assert r[0] > expected + 0.2
+    assert r[2] == pytest.approx(expected, abs=0.03)
+
+
+def test_coupling_is_not_taken_for_leakage() -> None:
+    series, own = leaking(0.1, 2, common=1.0)
+    found, truth = (regional_series(one, region_set(), TIMES, TR_S, leakage=leakage_of(TIMES, [2], 1)) for one in (series, own))
+    plain = regional_series(own, region_set(), TIMES, TR_S)
+    r = [np.corrcoef(one[0].mean, one[1].mean)[0, 1] for one in (found, truth, plain)]
+    assert r[2] > 0.3
+    assert r[0] == pytest.approx(r[2], abs=0.03)
+    assert r[1] == pytest.approx(r[2], abs=0.03)
 
 
 def test_dummies_at_the_start_do_not_count_and_gaps_are_refused() -> None:
