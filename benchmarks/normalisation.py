@@ -2,11 +2,11 @@
 
     python benchmarks/normalisation.py DATASET [DATASET ..] [--peer] [--true-mask]
 
-Each DATASET is what ``cospine simulate`` writes, or any BIDS dataset with a T1w, which has no truth. Printed a participant: Dice of
-the brain mask and where it ends; error in mm over a grid of points in the template's brain and at named landmarks; overlap of the
-grey matter (Atropos of antspyx in the person's own space, three classes by k-means) with the template's; time and memory.
-``--peer`` runs antspyx' default SyN on the same corrected and stripped image at 1 mm (minutes), ``--true-mask`` normalises with
-the true brain mask instead of the found one.
+Each DATASET is what ``cospine simulate`` writes, or any BIDS dataset with a T1w, which has no truth. Printed a participant:
+Dice of the brain mask and where it ends; error in mm over a grid of points in the template's brain and at named landmarks;
+overlap of the grey matter (Atropos of antspyx in the person's own space, three classes by k-means) with the template's; time and
+memory. ``--peer`` runs antspyx' default SyN on the same corrected and stripped image at 1 mm (minutes), ``--true-mask``
+normalises with the true brain mask instead of the found one.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
 from cospine.bids.overlay import read_overlay
+from cospine.bids.tables import read_tsv
 from cospine.check.examine import with_findings
 from cospine.errors import CoSpineError
 from cospine.physio.pnm import Orders
@@ -24,7 +25,9 @@ from cospine.pipeline.run_files import write_source
 from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
+from cospine.pipeline.task_files import combine_runs
 from cospine.signal.compcor import SLICE_COMPONENTS
+from cospine.stats.model import check_model, read_model
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ _SHARE = {
     "to anatomy": 0.05,
     "spaces": 0.15,
     "noise": 0.07,
+    "statistics": 0.1,
     "quality": 0.05,
     "write": 0.12,
     "report": 0.12,
@@ -122,6 +126,7 @@ def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = No
     )
     dataset = with_findings(dataset)
     check_given(dataset, settings)
+    _check_model(dataset, settings)
     _check_noise(dataset, settings)
     if settings.dummy_scans != "auto":
         short = [run.prefix for run in dataset.runnable if run.volumes - int(settings.dummy_scans) < _LEAST_STEADY]
@@ -132,6 +137,21 @@ def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = No
                 "give fewer, or auto",
             )
     return dataset
+
+
+def _check_model(dataset: Dataset, settings: Settings) -> None:
+    """Refuse a model that cannot be read, or fits no run, before the long work."""
+    if settings.model is None:
+        return
+    model = read_model(settings.model)
+    runs = [run for run in dataset.runnable if run.events is not None and model.applies(task=run.task)]
+    if not runs:
+        raise CoSpineError(
+            "is for none of the chosen runs that have events", str(settings.model), "choose other runs, or mend the model's Input"
+        )
+    check_model(
+        model, {run.prefix: (read_tsv(run.events), run.task) for run in runs if run.events is not None}, settings.high_pass
+    )
 
 
 def _check_noise(dataset: Dataset, settings: Settings) -> None:
@@ -148,7 +168,7 @@ def _check_noise(dataset: Dataset, settings: Settings) -> None:
         for flag, there in (
             ("--clean", settings.clean), ("--export", settings.export), ("--physio-peaks", settings.physio_peaks),
             ("--slow-responses", settings.slow_responses), ("--denoise", settings.denoise != "none"),
-            ("--output-spaces", settings.output_spaces), ("--discs", settings.discs),
+            ("--output-spaces", settings.output_spaces), ("--discs", settings.discs), ("--model", settings.model),
         ) if there
     ]  # fmt: skip
     if settings.level == "minimal" and wanting:
@@ -226,6 +246,11 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
                     if settings.stop_on_first_crash:
                         break
                 done += part
+            try:
+                combine_runs(derivatives, [run for run in participant.runnable if run.label not in {one.run for one in failed}])
+            except Exception as error:
+                failed.append(_failure(participant.label, "statistics of several runs", error))
+                listen(Event(participant.label, "", "", done, failed[-1].error))
             failed += [Failure(participant.label, image.name, text) for image, text in person.anatomies.failures.items()]
             path = output_dir / f"{participant.label}.html"
             try:

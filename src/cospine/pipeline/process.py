@@ -24,6 +24,7 @@ from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.sct import segment_with_sct
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import Placement, Space, bring_to_spaces, place
+from cospine.pipeline.task_stage import first_level
 from cospine.pipeline.thermal_stage import without_thermal_noise
 from cospine.quality import metrics
 from cospine.quality.blur import interpolation_gain
@@ -160,7 +161,7 @@ def process_run(
             run, placement, derivatives, settings, grid, series, motion, distortion, dummies, noise_sd, about
         )
     events = () if "events" in settings.ignore else load_events(run)
-    noise = None
+    noise, statistics, no_task = None, None, "level minimal leaves it out"
     if settings.level == "full":
         said("noise")
         physiology = recordings.of(run)
@@ -168,6 +169,15 @@ def process_run(
         # after denoising nobody knows how many degrees of freedom are left
         tests = explained(run, model, corrected, brain, cord_mask, grid) if thermal is None else None
         task = compared_with_task(run, model, events)
+        if thermal is None:
+            said("statistics")
+            try:
+                statistics, no_task = first_level(run, grid, model, settings, corrected, brain, cord_mask, placement)
+            except CoSpineError as error:  # events that fit no model are no reason to lose the run
+                no_task = str(error)
+                logger.warning("%s: no statistics: %s", run.label, error)
+        else:
+            no_task = "thermal denoising leaves an unknown number of degrees of freedom"
         noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, share_of_simultaneous(run, model, series), task)
     del series
 
@@ -199,6 +209,8 @@ def process_run(
         },
         noise=noise,
         thermal=thermal,
+        task=statistics,
+        no_task=no_task,
         sd_before=sd_before,
         sd=sd,
         mean=mean,

@@ -17,6 +17,7 @@ from cospine.pipeline.field_report import FieldReport, breathing_figure, breathi
 from cospine.pipeline.noise_report import NoiseReport
 from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
+from cospine.pipeline.task_report import TaskReport
 from cospine.quality import carpet, maps, metrics, mosaic, traces
 from cospine.quality.figure import Figure
 from cospine.quality.measures import measures_record
@@ -74,7 +75,10 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
     field = FieldReport.of(result)
     noise = None if result.noise is None else NoiseReport(result, result.noise, settings.high_pass, settings.clean)
     placed = None if result.placement is None else PlacementReport(result, result.placement)
-    parts = [part for part in (placed, noise) if part is not None]
+    task = None if result.task is None else TaskReport(result, result.task)
+    if task is None:
+        notes.append(f"No statistics: {result.no_task}.")
+    parts = [part for part in (placed, noise, task) if part is not None]
     verdicts, numbers = _summary(result, field)
     page = RunReport(
         prefix=run.prefix,
@@ -83,7 +87,7 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
         verdicts=(*verdicts, *(line for part in parts for line in part.verdicts())),
         numbers=(*numbers, *(number for part in parts for number in part.numbers())),
         findings=run.findings,
-        figures=_figures(result, field, placed, noise, breathing),
+        figures=(*_figures(result, field, breathing), *(one for part in parts for one in part.figures())),
         notes=(*notes, *(note for part in parts for note in part.notes())),
         outputs=_outputs(result),
         further={**_further(result), **field.further(), **{name: v for part in parts for name, v in part.further().items()}},
@@ -269,8 +273,6 @@ def quality_record(page: RunReport, anatomies: Sequence[Anatomy], settings: Sett
 def _figures(
     result: RunResult,
     field: FieldReport,
-    placed: PlacementReport | None,
-    noise: NoiseReport | None,
     breathing: BreathingShift | None,
 ) -> tuple[Figure, ...]:
     motion, grid, tr_s = result.motion, result.grid, result.run.tr_s
@@ -317,7 +319,7 @@ def _figures(
         maps.tsnr_summary(raw, result.tsnr, grid.affine, regions, cord_mask=cord_mask, slice_axis=result.run.slice_axis),
         carpet.carpet(result.series, grid.affine, regions, tr_s, fd_mm=result.displacement, std_dvars=result.dvars[1]),
     ]
-    return (*figures, *(one for part in (placed, noise) if part is not None for one in part.figures()))
+    return tuple(figures)
 
 
 def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:

@@ -16,11 +16,13 @@ from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
+from cospine.pipeline.task_files import write_statistics
 from cospine.pipeline.thermal_stage import Thermal, write_thermal
 from cospine.space.io import itk_series
 
 VERSIONS = {
-    "denoise": "1", "masks": "3", "motion": "3", "field": "1", "resample": "2", "spaces": "2", "noise": "1", "quality": "3",
+    "denoise": "1", "masks": "3", "motion": "3", "field": "1", "resample": "2", "spaces": "2", "noise": "1",
+    "statistics": "1", "quality": "3",
 }  # fmt: skip
 
 
@@ -126,6 +128,9 @@ def write_run(
             noise_written += write_clean(out, run, result.noise.model, result.series, grid, sidecar, noise_sd)
         peaks = given_peaks_file(run, settings)
         physio += [] if peaks is None else [peaks]
+    statistics: tuple[Path, ...] = ()
+    if result.task is not None:
+        statistics = write_statistics(out, run, result.task, grid, {**basis, **corrected_with})
     parameters = settings.parameters()
     source = result.choice.source
     fields = () if source is None else source.fieldmap.images
@@ -139,6 +144,8 @@ def write_run(
     if result.placement is not None:
         anatomy = (result.placement.anatomy.source, *result.placement.anatomy.given.values())
         spaces = (Step("spaces", VERSIONS["spaces"], (*files, *anatomy, *motion_written), parameters, space_files),)
+    events = () if run.events is None else (run.events,)
+    modelled = (*files, bold, *physio, *events, *(() if settings.model is None else (settings.model,)))
     return (
         *denoised,
         Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
@@ -146,6 +153,7 @@ def write_run(
         Step("resample", VERSIONS["resample"], (*files, *motion_written), parameters, (bold,)),
         *spaces,
         Step("noise", VERSIONS["noise"], (*files, bold, *physio), parameters, tuple(noise_written)),
+        *((Step("statistics", VERSIONS["statistics"], modelled, parameters, statistics),) if statistics else ()),
         Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
     )
 

@@ -13,6 +13,7 @@ from cospine.pipeline.motion_stage import Motion
 from cospine.pipeline.noise_stage import Noise
 from cospine.pipeline.spaces_stage import Placement
 from cospine.pipeline.step import Step
+from cospine.pipeline.task_stage import TaskResult
 from cospine.pipeline.thermal_stage import Thermal
 from cospine.space.grid import Grid
 
@@ -24,6 +25,7 @@ class RunResult:
     `distortion` is None without a field, and `choice` says why; `brain` and `cord` are the masks in the space of the corrected
     series, `segmentation` says more of the latter; `placement` is None without an anatomical image or when the run could not be
     aligned to it, and `unplaced` says why; `noise` is None at level minimal, `thermal` unless the series was denoised.
+    `task` is None without a model for its events, and `no_task` says why.
     `tsnr_before` and `sd_before` are those of the series that correction began with: the stored one, or the denoised.
     """
 
@@ -49,6 +51,8 @@ class RunResult:
     blur_gain: dict[str, float]
     noise: Noise | None
     thermal: Thermal | None
+    task: TaskResult | None
+    no_task: str
     mean: NDArray[np.float32] = field(repr=False)
     series: NDArray[np.float32] = field(repr=False)
     events: tuple[tuple[float, float, str], ...]

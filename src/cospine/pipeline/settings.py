@@ -7,6 +7,15 @@ from typing import Any, Literal
 REGIONS = ("brain", "cord")
 IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events", "anatomy")
 SPACES = ("native", "MNI", "PAM50")
+# those of cospine.stats.hrf, which would load numerical libraries before the command line is read
+HRFS = (
+    "spm",
+    "spm + derivative",
+    "spm + derivative + dispersion",
+    "glover",
+    "glover + derivative",
+    "glover + derivative + dispersion",
+)
 
 
 def option(default: Any, text: str, **how: Any) -> Any:
@@ -88,6 +97,30 @@ class Settings:
     high_pass: float = option(
         128, "period in s from which on cosine drifts are taken out of data and noise columns alike", type=float, metavar="S"
     )
+    model: Path | None = option(
+        None,
+        "statistical model (BIDS Stats Models, the subset in docs/statistics.md) for the runs of its tasks (default: the ready "
+        "models of pain and motor for those tasks)",
+        type=Path,
+        metavar="FILE",
+    )
+    hrf: str = option(
+        "",
+        "response in place of the model's: spm or glover, alone or as 'spm + derivative' or 'spm + derivative + dispersion'",
+        choices=HRFS,
+        metavar="MODEL",
+    )
+    smoothing_brain: float = option(
+        5.0, "FWHM in mm of the smoothing of effects in MNI, within the brain; 0 for none", type=float, metavar="MM"
+    )
+    smoothing_cord: tuple[float, ...] = option(
+        (2.0, 6.0),
+        "FWHM in mm of the smoothing of effects in PAM50, within the cord: across it and along it",
+        nargs=2,
+        type=float,
+        metavar=("ACROSS", "ALONG"),
+        help_default=" (default: 2 6)",
+    )
     clean: bool = option(False, "also write the series with drifts, motion and physiological noise regressed out slice by slice")
     export: tuple[str, ...] = option(
         (), "also write for other software: fsl, slice-wise EVs of the physiological noise with a list file", nargs="+",
@@ -126,4 +159,6 @@ class Settings:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Path):  # where it lies changes nothing
+        return value.name
     return list(value) if isinstance(value, tuple) else value

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from cospine.pipeline.spaces_stage import Space
 from cospine.signal.smoothing import smooth_within
+from cospine.stats.tails import z_from_t
 
 POOLING_FWHM_MM = 20.0
 """Over how much of the region the gain by smoothing is averaged: single voxels know it badly."""
@@ -107,14 +106,7 @@ def _tested(effect: NDArray[np.float32], variance: NDArray[np.float32], dof: flo
     with np.errstate(invalid="ignore", divide="ignore"):
         t = effect / np.sqrt(variance)
     t[~np.isfinite(t)] = np.nan
-    return Carried(effect, variance, t, z_of_t(t, dof), dof)
-
-
-def z_of_t(t: NDArray[np.floating], dof: float) -> NDArray[np.float32]:
-    """Standard normal deviates of the same tail probability, far into both tails."""
     z = np.full(t.shape, np.nan, np.float32)
     known = np.isfinite(t)
-    tail = student.logsf(np.abs(t[known]), dof)
-    # beyond exp(-700) isf of the probability itself would be infinite
-    z[known] = np.sign(t[known]) * norm.isf(np.exp(np.maximum(tail, -700)))
-    return z
+    z[known] = z_from_t(t[known], dof)
+    return Carried(effect, variance, t, z, dof)

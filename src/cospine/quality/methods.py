@@ -1,6 +1,6 @@
 """The methods text of a report: what was done, in sentences that can be pasted into a paper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -349,3 +349,32 @@ def _slow_responses(*, rvt: bool, hrv: bool) -> tuple[str, list[str]]:
 def _listed(parts: Sequence[str]) -> str:
     """Words in a row, with "and" before the last."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def statistics_methods(hrf: str, smoothing_mm: Mapping[str, tuple[float, float, float]], *, slice_times: bool) -> MethodsText:
+    """Methods text of the first level.
+
+    Parameters
+    ----------
+    hrf : str
+        Response model, as nilearn names it.
+    smoothing_mm : mapping of space to (3,)
+        FWHM of the smoothing of effects; empty where none were carried.
+    slice_times : bool
+        Whether each slice has a design of its own times.
+    """
+    text = (
+        "Statistics were estimated natively on unsmoothed data by a general linear model"
+        + (" with a design of its own for every slice, evaluated at the slice's acquisition times" if slice_times else "")
+        + f": events convolved with a haemodynamic response ({hrf}, after nilearn), with drift, motion and physiological noise "
+        "as further columns. Series and design were whitened by autoregressive models, pooled within brain, cord and CSF "
+        "apart and freed of the bias that the fitted columns bring (after Worsley et al., 2002). Effects are in per cent of the "
+        "local temporal mean."
+    )
+    for space, (across, _, along) in smoothing_mm.items():
+        kernel = f"{across:g} mm" if across == along else f"{across:g} mm across and {along:g} mm along the cord"
+        text += (
+            f" Effects were carried to {space} from their own region alone and smoothed within it (FWHM {kernel}); the variance "
+            "of smoothed effects follows from residuals that were carried and smoothed alike."
+        )
+    return MethodsText((text,), (_WORSLEY,))

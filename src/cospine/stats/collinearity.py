@@ -13,53 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
 from cospine.signal.regression import slice_bases
+from cospine.stats.events import Condition
+from cospine.stats.hrf import responses
 
-PEAK_SHAPE, UNDERSHOOT_SHAPE, UNDERSHOOT_RATIO = 6.0, 16.0, 1 / 6
-HRF_LENGTH_S = 32.0
 NEAR_TASK_HZ = 0.01
-
-
-def canonical_hrf(dt_s: float) -> NDArray[np.float64]:
-    """SPM's canonical haemodynamic response: gamma density of shape 6 s less a sixth of one of shape 16 s (Friston 1998).
-
-    Parameters
-    ----------
-    dt_s : float
-        Time between samples, s.
-
-    Returns
-    -------
-    ndarray (n,)
-        From 0 to 32 s; its sum is 1.
-
-    References
-    ----------
-    Friston KJ et al. (1998) Event-related fMRI: characterizing differential responses. NeuroImage 7:30-40.
-    """
-    samples = _response(np.arange(round(HRF_LENGTH_S / dt_s) + 1) * dt_s)
-    return samples / samples.sum()
-
-
-def _response(t_s: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The response at times (s) after an impulse, of area 1."""
-    from scipy.stats import gamma
-
-    double = gamma.pdf(t_s, PEAK_SHAPE) - UNDERSHOOT_RATIO * gamma.pdf(t_s, UNDERSHOOT_SHAPE)
-    return double / (1 - UNDERSHOOT_RATIO)
-
-
-def _response_integral(t_s: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Integral of the response from 0 to times (s)."""
-    from scipy.special import gammainc
-
-    t_s = np.maximum(t_s, 0)
-    return (gammainc(PEAK_SHAPE, t_s) - UNDERSHOOT_RATIO * gammainc(UNDERSHOOT_SHAPE, t_s)) / (1 - UNDERSHOOT_RATIO)
 
 
 def task_regressor(onsets_s: ArrayLike, durations_s: ArrayLike, times_s: ArrayLike) -> NDArray[np.float64]:
     """Blocks convolved with the canonical response, at any times: slices need no common one.
 
-    The convolution of a block is a difference of two values of the response's integral, so that nothing is sampled in between.
+    SPM's canonical response as nilearn has it (`cospine.stats.hrf`).
 
     Parameters
     ----------
@@ -79,17 +42,11 @@ def task_regressor(onsets_s: ArrayLike, durations_s: ArrayLike, times_s: ArrayLi
         Onsets and durations differ in number, are not finite, or a duration is negative.
     """
     onsets, durations = np.broadcast_arrays(np.asarray(onsets_s, np.float64), np.asarray(durations_s, np.float64))
-    if onsets.ndim != 1 or not np.isfinite([onsets, durations]).all() or (durations < 0).any():
-        raise CoSpineError(
-            f"{np.size(onsets_s)} onsets and {np.size(durations_s)} durations make no condition",
-            "task regressor",
-            "Give as many finite onsets as durations, none of them negative, in seconds",
-        )
-    times = np.asarray(times_s, dtype=np.float64)
+    condition = Condition("task", onsets, durations, np.ones(onsets.shape))
+    times, (canonical,) = np.asarray(times_s, dtype=np.float64), responses("spm")
     regressor = np.zeros(times.shape)
-    for onset, duration in zip(onsets, durations, strict=True):
-        since = times - onset
-        regressor += _response_integral(since) - _response_integral(since - duration) if duration > 0 else _response(since)
+    for onset, duration in zip(condition.onsets_s, condition.durations_s, strict=True):
+        regressor += canonical.block(times - onset, float(duration))
     return regressor
 
 

@@ -3,8 +3,8 @@
 Series and design of a voxel go through the filter that makes its noise white, then least squares. Voxels of one slice that share
 a filter share one factorisation of the design, and all of them are solved by a few products of matrices.
 
-Two kinds of filter: a known AR(1) as nilearn applies it (what a known correlation gives, nilearn gives too), and the longer models
-of `cospine.stats.whitening`, which hold where noise is no AR(1).
+Two kinds of filter: a known AR(1) as nilearn applies it (what a known correlation gives, nilearn gives too), and the longer
+models of `cospine.stats.whitening`, which hold where noise is no AR(1).
 
 References
 ----------
@@ -12,7 +12,7 @@ Worsley KJ et al. (2002) A general statistical analysis for fMRI data. NeuroImag
 Searle SR (1971) Linear Models, Wiley: what can be estimated in designs of deficient rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -243,10 +243,15 @@ class _Problem:
         view = slice_view(series, slice_axis)
         designs = np.asarray(designs, dtype=np.float64)
         rows = np.ones(view.shape[0], bool) if rows is None else np.asarray(rows, dtype=bool)
-        if designs.ndim != 3 or designs.shape[:2] != view.shape[1::-1] or mask.shape != series.shape[:3] or rows.shape != view.shape[:1]:
+        if (
+            designs.ndim != 3
+            or designs.shape[:2] != view.shape[1::-1]
+            or mask.shape != series.shape[:3]
+            or rows.shape != view.shape[:1]
+        ):
             raise CoSpineError(
-                f"designs {designs.shape} (slices, volumes, columns), mask {mask.shape} and {rows.shape} volumes that count do not "
-                f"fit a series {series.shape}",
+                f"designs {designs.shape} (slices, volumes, columns), mask {mask.shape} and {rows.shape} volumes that count "
+                f"do not fit a series {series.shape}",
                 _WHERE,
                 "Make columns and mask for this very run",
             )
@@ -257,7 +262,9 @@ class _Problem:
         rows = rows[kept]
         kind, filters = _filters(mask, noise, rho)
         bands = {
-            number: ar1_bands(float(coefficients), len(rows)) if np.ndim(coefficients) == 0 else whitening_bands(coefficients, len(rows))
+            number: ar1_bands(float(coefficients), len(rows))
+            if np.ndim(coefficients) == 0
+            else whitening_bands(coefficients, len(rows))
             for number, coefficients in filters.items()
         }
         kind = map_view(np.where(mask, kind, -1), slice_axis)
@@ -277,14 +284,17 @@ class _Problem:
         counted = np.where(rows[:, None], counted, 0)
         return cls(view, np.concatenate([counted, spikes], axis=2), designs.shape[2], rows, kept, kind, bands, used)
 
-    def each_slice(self, work) -> None:
+    def each_slice(self, work: Callable[[int], None]) -> None:
         """Call `work(slice)` for every slice with voxels, in threads."""
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(get_num_threads()) as pool:
             for _ in pool.map(work, self.used):
                 pass
 
-    def parts(self, k: int):
-        """Voxels of a slice that share a filter, a few at a time: places in the plane, values (t, n) less their means, the means (n,), and the solved design."""
+    def parts(self, k: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], "_Solved"]]:
+        """Voxels of a slice that share a filter, a few at a time.
+
+        Places in the plane, values (t, n) less their means, the means (n,), and the solved design.
+        """
         kind = self.kind[k].ravel()
         plane = self.view[self.kept, k].reshape(len(self.rows), -1)
         for number in np.unique(kind[kind >= 0]):
@@ -313,7 +323,9 @@ def _filters(
                 _WHERE,
                 "Fit where the noise model was made: its regions, voxels that vary",
             )
-        return noise.group.astype(np.int64), {g: a for g, a in enumerate(noise.coefficients, 1)}
+        return noise.group.astype(np.int64), {
+            g: a[:p] for g, (a, p) in enumerate(zip(noise.coefficients, noise.order, strict=True), 1)
+        }
     given = np.broadcast_to(np.asarray(0.0 if rho is None else rho, dtype=np.float64), mask.shape)
     if not (np.abs(given[mask]) < 1).all():
         raise CoSpineError("correlations are not all between -1 and 1", _WHERE, "Give the noise's lag-1 correlation")
@@ -366,9 +378,7 @@ class _Solved:
         return solve_triangular(self.triangle, of_kept.T, trans="T", check_finite=False).T
 
 
-def _solved(
-    design: NDArray[np.float64], own: int, rows: NDArray[np.bool_], bands: NDArray[np.float64], index: int
-) -> _Solved:
+def _solved(design: NDArray[np.float64], own: int, rows: NDArray[np.bool_], bands: NDArray[np.float64], index: int) -> _Solved:
     """Factorise a design (t, p + spikes) under a filter, columns centred and scaled, the constant added, pivoted QR."""
     from scipy.linalg import qr, solve_triangular
 
@@ -394,8 +404,15 @@ def _solved(
     used = np.zeros(own)
     used[varies[varies < own]] = norm[varies[varies < own]]
     return _Solved(
-        bands, np.ascontiguousarray(q[:, :rank]), columns[:, pivot[:rank]], triangle, places[pivot[:rank]], used,
-        places[pivot[rank:]], by, dof,
+        bands,
+        np.ascontiguousarray(q[:, :rank]),
+        columns[:, pivot[:rank]],
+        triangle,
+        places[pivot[:rank]],
+        used,
+        places[pivot[rank:]],
+        by,
+        dof,
     )
 
 
@@ -403,7 +420,8 @@ def _checked(contrasts: Mapping[str, NDArray], columns: int) -> dict[str, NDArra
     """Contrasts as arrays of double precision; all that is wrong with them at once."""
     weights = {name: np.asarray(w, dtype=np.float64) for name, w in contrasts.items()}
     wrong = [
-        f"{name!r} {w.shape}" for name, w in weights.items()
+        f"{name!r} {w.shape}"
+        for name, w in weights.items()
         if w.ndim not in (1, 2) or w.shape[-1] != columns or not np.isfinite(w).all() or not np.atleast_2d(w).any(axis=1).all()
     ]
     if wrong or not weights:
@@ -419,14 +437,12 @@ def _empty(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.full(shape, np.nan, np.float32, order="F")
 
 
-def _fit_slice(
-    problem: _Problem, k: int, weights: Mapping[str, NDArray[np.float64]], result: Fit, slice_axis: int
-) -> None:
+def _fit_slice(problem: _Problem, k: int, weights: Mapping[str, NDArray[np.float64]], result: Fit, slice_axis: int) -> None:
     """Fit one slice and write it into the maps of the result."""
     planes: dict[tuple[str, str], NDArray] = {}
     size = problem.kind[k].size
     sigma2 = np.full(size, np.nan)
-    for name, w in weights.items():
+    for name in weights:
         for part in ("effect", "variance", "statistic"):
             planes[name, part] = np.full(size, np.nan)
     for places, values, mean, solved in problem.parts(k):
@@ -465,8 +481,10 @@ def _fit_slice(
         elif found.df[k]:
             z[valid] = z_from_f(statistic[valid], int(found.df[k]), int(result.dof[k]))
         for target, plane in (
-            (found.effect, planes[name, "effect"]), (found.variance, planes[name, "variance"]),
-            (found.statistic, statistic), (found.z, z),
+            (found.effect, planes[name, "effect"]),
+            (found.variance, planes[name, "variance"]),
+            (found.statistic, statistic),
+            (found.z, z),
         ):
             map_view(target, slice_axis)[k] = plane.reshape(problem.kind[k].shape)
 

@@ -51,7 +51,7 @@ def z_from_f(f: ArrayLike, df: ArrayLike, dof: ArrayLike) -> NDArray[np.float64]
 
 
 def _log_f_tail(f: NDArray[np.float64], df: NDArray[np.float64], dof: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of the upper tail of F: the incomplete beta function I_x(a, b), x = dof / (dof + df F), by its series (DLMF 8.17.8)."""
+    """Logarithm of the upper tail of F: the incomplete beta function at dof / (dof + df F), by its series (DLMF 8.17.8)."""
     from scipy.special import betaln, hyp2f1
 
     a, b = dof / 2, df / 2

@@ -10,6 +10,7 @@ References
 Worsley KJ et al. (2002) A general statistical analysis for fMRI data. NeuroImage 15:1-15, appendix A.
 Luo Q, Misaki M, Mulyana B, Wong CK, Bodurka J (2020) Improved autoregressive model for correction of noise serial correlation in
 fast fMRI. Magn Reson Med 84:1293-1305. Higher orders where one does not do.
+Schwarz G (1978) Estimating the dimension of a model. Ann Stat 6:461-464.
 Durbin J (1960) The fitting of time-series models. Rev Int Stat Inst 28:233-244.
 """
 
@@ -25,14 +26,15 @@ from cospine.errors import CoSpineError
 from cospine.signal.blocks import Block, each_block, map_view, slice_view
 from cospine.signal.regression import Bases, slice_bases
 
-ORDER = 8
-"""Lags of the autoregressive model."""
+LARGEST_ORDER = 6
+"""Lags of the autoregressive model, at most."""
 FWHM_MM = 12.0
 """Of the Gaussian, within a region, of the lag-1 correlation by which voxels are put into groups."""
 GROUP_WIDTH = 0.08
 """Range of the lag-1 correlation in one group."""
 FEWEST_VOXELS = 100
 """Voxels a group has at least, if its region has as many."""
+_ASKED = 300  # voxels of a region whose correlations with each other are looked at
 _LARGEST_PARTIAL = 0.95
 _ROUNDS = 30
 
@@ -45,8 +47,11 @@ class NoiseModel:
     ----------
     group : ndarray (x, y, z), int
         0 where nothing is known (outside of the regions), else the number of the voxel's kind of noise.
-    coefficients : ndarray (groups, order), float64
-        Autoregressive model of the groups 1, 2, ..: noise[t] = sum over k of coefficients[k - 1] noise[t - k] + innovation.
+    coefficients : ndarray (groups, largest order), float64
+        Autoregressive model of the groups 1, 2, ..: noise[t] = sum over k of coefficients[k - 1] noise[t - k] + innovation; 0
+        beyond the group's order.
+    order : ndarray (groups,), int
+        Lags of each model.
     region : ndarray (groups,), int
         Label of the region each group is part of.
     voxels : ndarray (groups,), int
@@ -55,12 +60,14 @@ class NoiseModel:
 
     group: NDArray[np.int32] = field(repr=False)
     coefficients: NDArray[np.float64]
+    order: NDArray[np.int64]
     region: NDArray[np.int64]
     voxels: NDArray[np.int64]
 
     def autocorrelation(self, lags: int) -> NDArray[np.float64]:
         """Autocorrelation (groups, lags) of each group's model, from lag 0."""
-        return np.array([_extended(_autocovariance(a), a, lags) for a in self.coefficients]).reshape(-1, lags)
+        models = zip(self.coefficients, self.order, strict=True)
+        return np.array([_extended(_autocorrelation(a[:p]), a[:p], lags) for a, p in models]).reshape(-1, lags)
 
 
 def noise_model(
@@ -70,7 +77,7 @@ def noise_model(
     zooms_mm: tuple[float, float, float],
     *,
     rows: NDArray[np.bool_] | None = None,
-    order: int = ORDER,
+    largest_order: int = LARGEST_ORDER,
     fwhm_mm: float = FWHM_MM,
     slice_axis: int = 2,
 ) -> NoiseModel:
@@ -88,8 +95,9 @@ def noise_model(
         Voxel size.
     rows : ndarray (t,), bool, optional
         Volumes that are fitted (`slice_bases`).
-    order : int
-        Lags of the model.
+    largest_order : int
+        Most lags of a model. Each group takes the order that Schwarz' criterion tells, its voxels counted as the fewer
+        independent series that they are worth.
     fwhm_mm : float
         Of the Gaussian within a region, of the correlation by which voxels are grouped.
     slice_axis : {0, 1, 2}
@@ -111,33 +119,36 @@ def noise_model(
             "Make columns and regions for this very run",
         )
     bases = slice_bases(designs, rows)
-    if order < 1 or bases.residual_df.min(initial=view.shape[0]) <= 2 * order:
+    fewest = int(bases.residual_df.min(initial=view.shape[0]))
+    if largest_order < 1 or fewest <= 2 * largest_order:
         raise CoSpineError(
-            f"{bases.residual_df.min(initial=0)} degrees of freedom are left: too few for an autoregressive model of order {order}",
+            f"{fewest} degrees of freedom are left: too few for an autoregressive model of order {largest_order}",
             "noise of the first level",
             "Take fewer columns, or a lower order",
         )
-    lagged = _lag_ratios(series, bases, regions > 0, order, slice_axis)
-    group, region = _groups(lagged[..., 1], regions, zooms_mm, fwhm_mm)
+    ratios = _lag_ratios(series, bases, regions > 0, largest_order, slice_axis)
+    group, region = _groups(ratios[..., 1], regions, zooms_mm, fwhm_mm)
+    by_slice = map_view(group, slice_axis)
     count = len(region)
-    of_slice = map_view(group, slice_axis)
-    per_slice = np.array([np.bincount(of_slice[k].ravel(), minlength=count + 1)[1:] for k in range(len(of_slice))])
-    used = np.flatnonzero(per_slice.any(axis=1))
+    members = np.array([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in by_slice])
+    used = np.flatnonzero(members.any(axis=1))
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(get_num_threads()) as pool:
-        expected = np.array(list(pool.map(lambda k: _expected_weights(bases.fitted[k], bases.rows, order), used)))
-    coefficients = np.zeros((count, order))
-    flat = lagged.reshape(-1, order + 1, order="F") if lagged.flags.f_contiguous else lagged.reshape(-1, order + 1)
-    places = group.reshape(-1, order="F") if lagged.flags.f_contiguous else group.reshape(-1)
-    sums = np.array([np.bincount(places, weights=np.nan_to_num(flat[:, k]), minlength=count + 1)[1:] for k in range(order + 1)])
-    for g in range(count):
-        weights = np.tensordot(per_slice[used, g], expected, axes=(0, 0)) / per_slice[:, g].sum()
-        coefficients[g] = _solve(sums[:, g] / sums[0, g], weights)
-    return NoiseModel(group, coefficients, region, per_slice.sum(axis=0))
+        expected = np.array(list(pool.map(lambda k: _expected_weights(bases.fitted[k], bases.rows, largest_order), used)))
+    observed = np.array(
+        [np.bincount(group.ravel("F"), np.nan_to_num(r).ravel("F"), count + 1)[1:] for r in np.moveaxis(ratios, -1, 0)]
+    )
+    alike = {label: _alike(view, bases, by_slice, np.flatnonzero(region == label) + 1) for label in np.unique(region)}
+    coefficients, orders = np.zeros((count, largest_order)), np.zeros(count, np.int64)
+    for g, label in enumerate(region):
+        n = members[:, g].sum()
+        weights = np.tensordot(members[used, g], expected, axes=(0, 0)) / n
+        worth = fewest * n / (1 + (n - 1) * alike[label])
+        found = _chosen(observed[:, g] / observed[0, g], weights, worth)
+        coefficients[g, : len(found)], orders[g] = found, len(found)
+    return NoiseModel(group, coefficients, orders, region, members.sum(axis=0))
 
 
-def _lag_ratios(
-    series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int
-) -> NDArray[np.float32]:
+def _lag_ratios(series: NDArray, bases: Bases, mask: NDArray[np.bool_], order: int, slice_axis: int) -> NDArray[np.float32]:
     """Sums (x, y, z, order + 1) of products of residuals at lags 0, 1, .. over that at lag 0; NaN where nothing is left."""
     ratios = np.full((*mask.shape, order + 1), np.nan, np.float32, order="F")
     inside = map_view(mask, slice_axis)
@@ -220,6 +231,37 @@ def _expected_weights(fitted: NDArray[np.float64], rows: NDArray[np.bool_], orde
     return weights
 
 
+def _alike(view: NDArray, bases: Bases, groups: NDArray[np.int32], of_region: NDArray[np.integer]) -> float:
+    """Mean squared correlation between the residuals of voxels of one region, what chance gives taken off.
+
+    Sums of products of two series share their error as far as the series' squared correlation.
+    """
+    places = np.argwhere(np.isin(groups, of_region))
+    places = places[np.unique(np.linspace(0, len(places) - 1, _ASKED).astype(int))]
+    found = []
+    for k in np.unique(places[:, 0]):
+        _, rows, columns = places[places[:, 0] == k].T
+        values = view[:, k][:, rows, columns].astype(np.float64)
+        values = np.where(bases.rows[:, None], values - values[bases.rows].mean(axis=0), 0)
+        values -= bases.fitted[k] @ (bases.fitted[k].T @ values)
+        found.append(values / np.linalg.norm(values, axis=0))
+    together = np.concatenate(found, axis=1)
+    n = together.shape[1]
+    if n < 2:
+        return 1.0
+    squares = (np.linalg.norm(together.T @ together) ** 2 - n) / (n * (n - 1))
+    return float(np.clip(squares - 1 / bases.residual_df.mean(), 0, 1))
+
+
+def _chosen(observed: NDArray[np.float64], weights: NDArray[np.float64], worth: float) -> NDArray[np.float64]:
+    """Coefficients (order,) of the order that Schwarz' criterion takes for so many independent values."""
+    correlation = _autocorrelation(_solve(observed, weights))
+    errors = np.cumprod([1 - p[-1] ** 2 for p in _predictors(_durbin(correlation))])
+    orders = np.arange(1, len(observed))
+    order = int(orders[np.argmin(np.log(errors) + orders * np.log(worth) / worth)])
+    return _solve(observed[: order + 1], weights[: order + 1])
+
+
 def _solve(observed: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Autoregressive coefficients (order,) whose noise is expected to leave the observed sums (order + 1,) over residuals.
 
@@ -237,7 +279,7 @@ def _solve(observed: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArr
         if settled:
             break
         # scale of the first lags as solved; the shape as the (stable) model has it
-        covariance = first[0] * _extended(_autocovariance(coefficients), coefficients, len(covariance))
+        covariance = first[0] * _extended(_autocorrelation(coefficients), coefficients, len(covariance))
     return coefficients
 
 
@@ -253,7 +295,7 @@ def _durbin(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
     return coefficients
 
 
-def _partials(coefficients: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _predictors(coefficients: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Predictors of the orders 1 .. p that belong to a stable model of order p (Durbin's recursion backwards)."""
     predictors = [coefficients]
     while len(predictors[0]) > 1:
@@ -262,12 +304,12 @@ def _partials(coefficients: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     return predictors
 
 
-def _autocovariance(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+def _autocorrelation(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     """Autocorrelation (order + 1,) of a stable model."""
     correlation = np.ones(len(coefficients) + 1)
     error = 1.0
     before = np.zeros(0)
-    for k, predictor in enumerate(_partials(coefficients), 1):
+    for k, predictor in enumerate(_predictors(coefficients), 1):
         correlation[k] = predictor[-1] * error + before @ correlation[k - 1 : 0 : -1]
         error *= 1 - predictor[-1] ** 2
         before = predictor
@@ -276,12 +318,13 @@ def _autocovariance(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _extended(first: NDArray[np.float64], coefficients: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
     """Autocorrelation (lags,) of the model beyond its first lags."""
-    order = len(coefficients)
-    correlation = np.zeros(max(lags, order + 1))
-    correlation[: order + 1] = first
-    for k in range(order + 1, lags):
-        correlation[k] = coefficients @ correlation[k - order : k][::-1]
-    return correlation[:lags]
+    from scipy.signal import lfilter, lfiltic
+
+    if lags <= len(first):
+        return first[:lags]
+    recursion = np.concatenate([[1.0], -coefficients])
+    further, _ = lfilter([1.0], recursion, np.zeros(lags - len(first)), zi=lfiltic([1.0], recursion, first[::-1]))
+    return np.concatenate([first, further])
 
 
 def whitening_bands(coefficients: NDArray[np.float64], volumes: int) -> NDArray[np.float64]:
@@ -299,7 +342,7 @@ def whitening_bands(coefficients: NDArray[np.float64], volumes: int) -> NDArray[
     bands = np.zeros((order + 1, volumes))
     bands[0] = 1
     bands[1:] = -coefficients[:, None]
-    predictors = _partials(coefficients)
+    predictors = _predictors(coefficients)
     errors = np.cumprod([1.0] + [1 - p[-1] ** 2 for p in predictors])  # of the orders 0 .. p
     for t in range(min(order, volumes)):
         scale = np.sqrt(errors[order] / errors[t])
