@@ -111,6 +111,10 @@ def write_group(
                         (values * covered).astype(np.float32),
                         grid.affine,
                     )
+                    estimated = covered.astype(np.float32)
+                    if label == "sub-01":
+                        estimated[: grid.shape[0] // 3] = 0  # measured, and no estimate all the same
+                    write_nifti(stem.with_name(f"{stem.name}_stat-variance_statmap.nii.gz"), 0.02 * estimated, grid.affine)
                     write_json(
                         stem.with_name(f"{stem.name}_statmap.json"),
                         {"Units": "%", "Model": "pain", "HRF": "spm", "Smoothing_mm": [6, 6, 6], "CordTemplate": template.source},

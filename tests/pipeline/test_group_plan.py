@@ -49,13 +49,15 @@ def test_people_are_left_out_by_stated_rules_and_named(tree: tuple[Path, Path]) 
         content = read_json(path)
         content["Measures"][name]["Value"] = value
         write_json(path, content)
-    next((out / "sub-05" / "func").glob("*space-PAM50_desc-coverage_mask.nii.gz")).unlink()
+    for pattern in ("*space-PAM50_desc-coverage_mask.nii.gz", "*space-PAM50_*_stat-variance_statmap.nii.gz"):
+        for path in (out / "sub-05" / "func").glob(pattern):
+            path.unlink()
     plan = plan_group(raw, out, GroupSettings(contrast=("heat",), exclude=("04",)))
     assert dict(plan.analyses[0].excluded) == {
         "sub-01": "mean framewise displacement above 0.5 mm",
         "sub-02": "median cord tSNR below 5",
         "sub-04": "by --exclude",
-        "sub-05": "no coverage mask in PAM50",
+        "sub-05": "nothing tells where it was measured in PAM50",
     }
     brain = plan_group(raw, out, GroupSettings(contrast=("heat",), regions=("brain",)))
     assert {name for name, _ in brain.analyses[0].excluded} == {"sub-01"}

@@ -16,7 +16,7 @@ from cospine.stats.permutation import permutation_test, region_test
 from cospine.stats.regions import RegionSet
 from cospine.stats.reliability import icc, split_half
 
-CORRECTIONS = ("voxel", "tfce", "cluster")
+CORRECTIONS = ("voxel", "tfce", "mass")
 """Statistics whose largest value over brain and cord gives a corrected p."""
 
 _CHOSEN_VOXELS = 10  # strongest voxels whose effect is told, chosen in others
@@ -97,6 +97,8 @@ class Answer:
     analysis: Analysis
     maps: Mapping[str, Maps]
     permutations: int
+    possible: float
+    kind: str
     regional: Mapping[str, Regional] = field(default_factory=dict)
     region_tests: Mapping[str, Tested] = field(default_factory=dict)
     region_p: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -109,8 +111,8 @@ class Answer:
 
     @property
     def smallest_p(self) -> float:
-        """Smallest p that the permutations could have given."""
-        return 2.0 / self.permutations if self.analysis.design.groups is None else 1.0 / self.permutations
+        """No p below this is possible, by how many different rearrangements there are and were drawn."""
+        return 1.0 / min(float(self.permutations), self.possible)
 
     def with_regions(
         self,
@@ -163,7 +165,7 @@ def answer_of(analysis: Analysis, stacks: Mapping[str, Stack], settings: GroupSe
             name, stack.space, stack.grid, stack.mask, stack.count, found.effect, found.t, found.z, found.p,
             {kind: found.p_fwe[kind] for kind in CORRECTIONS},
         )  # fmt: skip
-    return Answer(analysis, maps, result.permutations)
+    return Answer(analysis, maps, result.rearrangements, result.possible, result.kind)
 
 
 def tested_regions(values: NDArray[np.float64], design: Design, settings: GroupSettings) -> Tested:
@@ -175,11 +177,19 @@ def tested_regions(values: NDArray[np.float64], design: Design, settings: GroupS
     design : Design
     settings : GroupSettings
     """
+    from scipy import stats
+
+    if values.shape[1] == 0:
+        none = np.empty(0)
+        return Tested(none, none, none, none, none, np.empty(0, dtype=int))
     found = region_test(
         values, design.matrix, design.contrast, blocks=design.blocks, variance_groups=design.groups,
         permutations=settings.permutations, seed=settings.seed,
     )  # fmt: skip
-    return Tested(found.effect, found.low, found.high, found.t, found.p, np.isfinite(values).sum(axis=0))
+    known = np.isfinite(found.t)
+    half = np.full(found.t.shape, np.nan)
+    half[known] = np.abs(found.effect[known] / found.t[known]) * stats.t.ppf(0.975, found.dof[known])
+    return Tested(found.effect, found.effect - half, found.effect + half, found.t, found.p, found.n)
 
 
 def _again(values: NDArray[np.float64]) -> Again | None:

@@ -29,11 +29,14 @@ class Effect:
         Effect in % of the local temporal mean, in a template's space.
     coverage : tuple of Path
         Masks of what was measured; a voxel counts that all of them hold.
+    variance : Path or None
+        Its variance; 0 where there is no estimate.
     sidecar : mapping
     """
 
     path: Path
     coverage: tuple[Path, ...]
+    variance: Path | None = None
     sidecar: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -165,6 +168,13 @@ def load_effect(effect: Effect) -> tuple[NDArray[np.float32], NDArray[np.bool_],
         if not Grid(mask.shape[:3], of_mask).matches(grid):  # type: ignore[arg-type]
             raise CoSpineError(f"is not on the grid of {effect.path.name}", path.name, "run the participant level again")
         covered &= mask > 0.5
+    if effect.variance is not None:
+        variance, of_variance = load_image(effect.variance)
+        if not Grid(variance.shape[:3], of_variance).matches(grid):  # type: ignore[arg-type]
+            raise CoSpineError(
+                f"is not on the grid of {effect.path.name}", effect.variance.name, "run the participant level again"
+            )
+        covered &= variance > 0
     covered &= np.isfinite(values)
     if not covered.any():
         raise CoSpineError("nothing was measured", effect.path.name, "look at this person's page")
@@ -289,7 +299,8 @@ def _effect(path: Path) -> Effect:
         content = read_json(sidecar)
     except (OSError, ValueError):
         content = {}
-    return Effect(path, (own,) if own.is_file() else tuple(of_runs), content)
+    variance = path.with_name(path.name.replace("_stat-effect_", "_stat-variance_"))
+    return Effect(path, (own,) if own.is_file() else tuple(of_runs), variance if variance.is_file() else None, content)
 
 
 def _quality(root: Path, label: str, sessions: set[str]) -> dict[str, dict[str, dict[str, float]]]:

@@ -22,7 +22,7 @@ MOST_PEAKS = 20
 _CORRECTED = {
     "voxel": "family-wise corrected p of single voxels",
     "tfce": "family-wise corrected p of threshold-free cluster enhancement",
-    "cluster": "family-wise corrected p of the mass of clusters",
+    "mass": "family-wise corrected p of the mass of clusters",
 }
 
 
@@ -307,7 +307,8 @@ def _write_maps(files: GroupFiles, answer: Answer, maps: Maps, settings: GroupSe
         "Design": {name: design.matrix[:, k] for k, name in enumerate(design.names)},
         "Contrast": design.contrast,
         "ExchangeabilityBlocks": None if design.blocks is None else [one.site for one in people],
-        "Permutations": answer.permutations,
+        "Rearrangements": answer.permutations,
+        "RearrangementKind": answer.kind,
         "FamilyWiseOver": list(answer.maps),
         "ClusterFormingP": settings.cluster_p,
         "LeastShareOfPeople": LEAST_SHARE,

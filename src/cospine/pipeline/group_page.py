@@ -99,7 +99,7 @@ def _section(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> An
         ("test", design.said),
         ("people", f"{len(analysis.people)} of {analysis.considered}"),
         ("columns of the design", ", ".join(design.names)),
-        ("permutations", f"{answer.permutations}" + (", within sites" if design.blocks is not None else "")),
+        (answer.kind, f"{answer.permutations}" + (", within sites" if design.blocks is not None else "")),
         ("smallest possible p", p_text(answer.smallest_p)),
         *(
             (
@@ -189,7 +189,7 @@ def _tables(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> lis
             rows.append(
                 (
                     place, *levels, number_text(columns["z"][k]), number_text(columns["effect_percent"][k]),
-                    str(columns["people"][k]), *(p_text(columns[f"p_fwe_{kind}"][k]) for kind in ("tfce", "voxel", "cluster")),
+                    str(columns["people"][k]), *(p_text(columns[f"p_fwe_{kind}"][k]) for kind in ("tfce", "voxel", "mass")),
                 )
             )  # fmt: skip
         head = ("vertebral level", "spinal segment") if name == "cord" else ()
@@ -199,7 +199,7 @@ def _tables(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> lis
                 "The largest values of z that stand apart, whether significant or not; in bold where TFCE's corrected p is below "
                 "0.05. All p are corrected over everything that was analysed."
                 + (" Levels are the template's, ±1; vertebral and spinal ones are two systems." if name == "cord" else ""),
-                ("x, y, z (mm)", *head, "z", "effect (%)", "people", "p TFCE", "p voxel", "p cluster"),
+                ("x, y, z (mm)", *head, "z", "effect (%)", "people", "p TFCE", "p voxel", "p cluster mass"),
                 tuple(rows),
                 tuple(marked),
                 files.relative(files.name(question, "peaks", ".tsv")),

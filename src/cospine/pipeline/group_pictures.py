@@ -78,7 +78,7 @@ def _said(answer: Answer, maps: Maps) -> str:
     over = " and ".join(answer.maps)
     if len(answer.maps) > 1:
         over += " together"
-    how = f"p < 0.05 by TFCE and {answer.permutations} permutations, corrected over {over}"
+    how = f"p < 0.05 by TFCE and {answer.permutations} {answer.kind}, corrected over {over}"
     return f"White outline: {how}." if maps.significant.any() else f"Nothing reaches {how}, so nothing is outlined."
 
 

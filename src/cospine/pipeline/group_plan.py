@@ -271,8 +271,8 @@ def _reason(one: Member, question: Question, grids: dict[str, Grid | None], sett
         if region not in there:
             return f"no map of {question.contrast} in the {region} ({SPACE_OF[region]})"
         effect = one.effects[question, SPACE_OF[region]]
-        if not effect.coverage:
-            return f"no coverage mask in {SPACE_OF[region]}"
+        if not effect.coverage and effect.variance is None:
+            return f"nothing tells where it was measured in {SPACE_OF[region]}"
         if grid is not None and not _grid(effect.path).matches(grid):
             return f"map on another grid in {SPACE_OF[region]}"
     if reason := quality_reason(one, question.task, "cord" in grids, settings):
