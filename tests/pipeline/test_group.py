@@ -129,7 +129,7 @@ def test_a_refused_contrast_is_status_1_and_stands_in_the_page(
     monkeypatch.setenv("COSPINE_OFFLINE", "1")
     raw, out = tmp_path / "raw", tmp_path / "out"
     write_group(raw, out, people=4, contrasts=("heat", "rating"), runs=1, without=(("sub-01", "rating"), ("sub-02", "rating")))
-    arguments = ["run", str(raw), str(out), "group", "--regions", "cord", *LITTLE]
+    arguments = ["run", str(raw), str(out), "group", "--regions", "brain", *LITTLE]
     assert main(arguments) == 1
     page = (out / "group.html").read_text(encoding="utf-8")
     assert "2 of 4 people are left" in page
@@ -146,11 +146,11 @@ def test_two_groups_are_compared_in_a_folder_of_their_own(tmp_path: Path, monkey
     monkeypatch.setenv("COSPINE_OFFLINE", "1")
     raw, out = tmp_path / "raw", tmp_path / "out"
     write_group(raw, out, people=8, runs=1)
-    arguments = ["run", str(raw), str(out), "group", "--regions", "cord", "--compare", "sex", *LITTLE]
+    arguments = ["run", str(raw), str(out), "group", "--regions", "brain", "--compare", "sex", *LITTLE]
     assert main(arguments) == 0
     assert (out / "group_compare-sex.html").is_file()
     assert not (out / "group.html").exists()
-    sidecar = read_json(out / "group" / "compare-sex" / f"{STEM}_space-{PAM50}_contrast-heat_statmap.json")
+    sidecar = read_json(out / "group" / "compare-sex" / f"{STEM}_space-{MNI}_contrast-heat_statmap.json")
     assert sidecar["Test"] == "M minus F (sex)"
     assert sidecar["ExchangeabilityBlocks"] == ["north"] * 4 + ["south"] * 4
 
