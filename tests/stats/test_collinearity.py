@@ -11,8 +11,18 @@ from cospine.stats.collinearity import (
     task_regressor,
     variance_inflation,
 )
+from cospine.stats.design import task_columns
+from cospine.stats.events import Condition
 
 TR_S = 2.68
+
+
+def test_regressor_is_the_canonical_column_of_the_task() -> None:
+    onsets, durations = np.array([10.1, 49.0, 90.4]), np.array([4.0, 0.0, 11.0])
+    times = np.arange(60)[:, None] * TR_S + [0.0, 1.37, 2.585]
+    expected = task_columns([Condition("heat", onsets, durations, np.ones(3))], times).values[..., 0]
+    np.testing.assert_allclose(task_regressor(onsets, durations, times), expected, atol=1e-12)
+    assert task_regressor([0.0], [1e4], [500.0])[0] == pytest.approx(1)
 
 
 def test_variance_inflation_is_the_diagonal_of_the_inverse_correlation() -> None:

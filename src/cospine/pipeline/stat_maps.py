@@ -104,7 +104,7 @@ def _gain(
 
 def _tested(effect: NDArray[np.float32], variance: NDArray[np.float32], dof: float) -> Carried:
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = effect / np.sqrt(variance)
+        t = np.asarray(effect / np.sqrt(variance), dtype=np.float32)
     t[~np.isfinite(t)] = np.nan
     z = np.full(t.shape, np.nan, np.float32)
     known = np.isfinite(t)

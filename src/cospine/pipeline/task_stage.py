@@ -221,7 +221,7 @@ def in_space(
     else:
         brain_space = brain_template(round(float(space.grid.voxel_mm[0])))
         target, region, reference = brain_space.mask, brain, "ICBM 152 nonlinear symmetric 2009a, as nilearn carries it"
-        fwhm = (float(settings.smoothing_brain),) * 3
+        fwhm = (settings.smoothing_brain, settings.smoothing_brain, settings.smoothing_brain)
     return InSpace(space.grid, carry(maps, patterns, dof, space, region, target, fwhm), fwhm, reference)
 
 
@@ -229,7 +229,7 @@ def _on(grid: Grid, image: NDArray, wanted: Grid) -> NDArray[np.float32]:
     """An image on another grid of the same world."""
     points = wanted.to_ras(np.moveaxis(np.indices(wanted.shape), 0, -1))
     at = np.moveaxis(grid.to_voxel(points), -1, 0)
-    return np.asarray(ndimage.map_coordinates(np.asarray(image, np.float32), at, order=1, mode="nearest"))
+    return np.asarray(ndimage.map_coordinates(np.asarray(image, np.float32), at, order=1, mode="nearest"), dtype=np.float32)
 
 
 def onset_scan(
@@ -260,7 +260,7 @@ def onset_scan(
         nuisance = np.column_stack([np.ones(len(times)), noise.drift, noise.head])
         values = np.full(LAGS_S.size, np.nan)
         for place, lag in enumerate(LAGS_S):
-            moved = {**table, "onset": [_later(cell, lag) for cell in table["onset"]]}
+            moved = {**table, "onset": [_later(cell, float(lag)) for cell in table["onset"]]}
             task = run_model(model, moved, run.task, times[:, None], np.inf).columns.values[:, 0]
             values[place] = _t_of_first(signal, np.column_stack([task, nuisance])[noise.rows])
         found[name] = values

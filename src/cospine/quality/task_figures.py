@@ -123,9 +123,9 @@ def design_figure(
     nuisance : int
         Columns beside them (drift, motion, physiology).
     """
-    height = 0.55 + 0.75 * len(names)
+    height = 0.65 + 0.75 * len(names)
     times = np.arange(columns.shape[1]) * tr_s
-    with fig.canvas(fig.WIDTH_IN, height + 0.45) as drawing:
+    with fig.canvas(fig.WIDTH_IN, height) as drawing:
         for row, name in enumerate(names):
             axes = fig.place(drawing, 1.7, 0.2 + 0.75 * row, fig.WIDTH_IN - 2.0, 0.62)
             for which, (colour, label) in enumerate(
@@ -145,7 +145,7 @@ def design_figure(
         title="The design, as the first and the last slice of a volume see it",
         caption=(
             "Regressors of the task at the moment each slice was acquired: within a volume slices lie up to one TR apart, so "
-            f"each has a design of its own. {nuisance} further columns stand beside them in every slice: a constant, drift, "
+            f"each has a design of its own. A constant and {nuisance} further columns stand beside them in every slice: drift, "
             "motion and physiology."
         ),
         alt=f"Regressors {', '.join(names)} over time for two slices.",

@@ -17,7 +17,10 @@ FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 
 def smooth_within(
-    volume: NDArray[np.floating], mask: NDArray[np.bool_], fwhm_mm: Sequence[float], voxel_mm: Sequence[float]
+    volume: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    fwhm_mm: Sequence[float],
+    voxel_mm: Sequence[float] | NDArray[np.floating],
 ) -> NDArray[np.float32]:
     """Smooth a map within a mask by normalised convolution (Knutsson & Westin 1993).
 

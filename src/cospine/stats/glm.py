@@ -141,7 +141,14 @@ def fit(
     shape = series.shape[:3]
     count = len(problem.designs)
     maps = {
-        name: ContrastMaps("t" if w.ndim == 1 else "F", *(_empty(shape) for _ in range(4)), np.zeros(count, np.int64))
+        name: ContrastMaps(
+            "t" if w.ndim == 1 else "F",
+            effect=_empty(shape),
+            variance=_empty(shape),
+            statistic=_empty(shape),
+            z=_empty(shape),
+            df=np.zeros(count, np.int64),
+        )
         for name, w in weights.items()
     }
     result = Fit(maps, np.zeros(count, np.int64), _empty(shape), percent)
@@ -262,8 +269,8 @@ class _Problem:
         rows = rows[kept]
         kind, filters = _filters(mask, noise, rho)
         bands = {
-            number: ar1_bands(float(coefficients), len(rows))
-            if np.ndim(coefficients) == 0
+            number: ar1_bands(coefficients, len(rows))
+            if isinstance(coefficients, float | int)
             else whitening_bands(coefficients, len(rows))
             for number, coefficients in filters.items()
         }
@@ -375,7 +382,7 @@ class _Solved:
         of_spanned = np.where(self.spanned >= 0, scaled[:, self.spanned], 0)
         if (np.abs(of_spanned - implied) > 1e-5 * np.abs(scaled).max(axis=1, keepdims=True)).any():
             return None
-        return solve_triangular(self.triangle, of_kept.T, trans="T", check_finite=False).T
+        return solve_triangular(self.triangle, of_kept.T, trans=1, check_finite=False).T
 
 
 def _solved(design: NDArray[np.float64], own: int, rows: NDArray[np.bool_], bands: NDArray[np.float64], index: int) -> _Solved:
