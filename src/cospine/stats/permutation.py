@@ -190,10 +190,15 @@ def permutation_test(
     """
     parts = partition(design, contrast)
     _check_maps(maps, masks, parts.tested.size, cluster_p)
-    drawn = rearrange(
-        parts.tested, None if blocks is None else np.asarray(blocks), permutations, two_sided=two_sided, seed=seed
-    )
     groups = _variance_groups(variance_groups, parts.tested.size)
+    drawn = rearrange(
+        parts.tested,
+        None if blocks is None else np.asarray(blocks),
+        permutations,
+        two_sided=two_sided,
+        seed=seed,
+        alike=not groups.any(),
+    )
     skewed = drawn.kind == SIGNS if remove_skewness is None else remove_skewness
     from scipy.stats import norm
 
@@ -243,11 +248,17 @@ def region_test(
             "test of regions",
             "Give one row a person, one column a region",
         )
+    groups = _variance_groups(variance_groups, parts.tested.size)
     drawn = rearrange(
-        parts.tested, None if blocks is None else np.asarray(blocks), permutations, two_sided=two_sided, seed=seed
+        parts.tested,
+        None if blocks is None else np.asarray(blocks),
+        permutations,
+        two_sided=two_sided,
+        seed=seed,
+        alike=not groups.any(),
     )
     skewed = drawn.kind == SIGNS if remove_skewness is None else remove_skewness
-    prepared = _Prepared.of(table, parts, _variance_groups(variance_groups, len(table)), None)
+    prepared = _Prepared.of(table, parts, groups, None)
     run = _run({"regions": prepared}, drawn, skewed, np.inf, two_sided, 1)["regions"]
     p = run.exceeded / drawn.count
     bound = run.tested if not two_sided else np.abs(run.tested)
