@@ -3,16 +3,16 @@
     python benchmarks/group_null.py [--groups 1000] [--permutations 200] [--minutes 4] [--only NAME ..] [--seed 1]
     python benchmarks/group_null.py --speed
 
-Each group has maps of a small brain (ball, 1,100 voxels) and a cord (tube, 260), smooth noise drawn anew and none of it an effect;
-every map's noise has mean 0. A scenario ends after so many groups or minutes, and tells how many it reached, with the exact binomial
-interval (Clopper and Pearson) of each rate. "plain" is what others do, on the first 200 of the same groups: the pooled t, signs
-flipped or people exchanged, no skewness taken out.
+Each group has maps of a small brain (ball, 1,100 voxels) and a cord (tube, 260), smooth noise drawn anew and none of it an
+effect; every map's noise has mean 0. A scenario ends after so many groups or minutes, and tells how many it reached, with the
+exact binomial interval (Clopper and Pearson) of each rate. "plain" is what others do, on the first 200 of the same groups: the
+pooled t, signs flipped or people exchanged, no skewness taken out.
 
-Errors: `normal`; `skewed` is a gamma variable of shape 4 in every voxel (skewness 1, the same direction everywhere: the worst case
-for a maximum), `very skewed` an exponential one (skewness 2). `unequal` gives each person a standard deviation of its own (one
-sample: 0.5 to 2), or one group twice that of the other (two samples; the smaller group has the larger). Sites shift all values of
-their people by a constant. Two samples are tested with a variance for each group (Welch) where the scenario's name says so; people
-are exchanged otherwise, within their site.
+Errors: `normal`; `skewed` is a gamma variable of shape 4 in every voxel (skewness 1, the same direction everywhere: the worst
+case for a maximum), `very skewed` an exponential one (skewness 2). `unequal` gives each person a standard deviation of its own
+(one sample: 0.5 to 2), or one group twice that of the other (two samples; the smaller group has the larger). Sites shift all
+values of their people by a constant. Two samples are tested with a variance for each group (Welch) where the scenario's name
+says so; people are exchanged otherwise, within their site.
 
 `--speed` times permutations of a brain of 2 mm and a cord of 1 mm.
 """

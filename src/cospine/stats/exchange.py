@@ -1,4 +1,4 @@
-"""What may be exchanged under the null hypothesis: signs of people, or people within their site; and which rearrangements are drawn."""
+"""What may be exchanged under the null hypothesis: signs, or people within their site; and which rearrangements are drawn."""
 
 import math
 from collections import Counter
@@ -97,8 +97,8 @@ def rearrange(
     """Draw rearrangements.
 
     A regressor that is the same for all people of each block cannot be permuted within blocks: where it is the same over all of
-    them too (the mean of a group), signs are flipped, which supposes errors that are symmetric about 0. So they are where people's
-    errors are not alike, for only people with like errors may be exchanged.
+    them too (the mean of a group), signs are flipped, which supposes errors that are symmetric about 0. So they are where
+    people's errors are not alike, for only people with like errors may be exchanged.
 
     Parameters
     ----------

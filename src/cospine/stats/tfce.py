@@ -19,9 +19,9 @@ from cospine.errors import CoSpineError
 EXTENT, HEIGHT = 0.5, 2.0
 """E and H, those of Smith and Nichols for volumes, for the brain and for the cord alike; fixed before any data were seen.
 
-Their theory (appendix) has E near 2 / D. At the 2 mm to which the cord is smoothed in-plane it is 3 to 5 resolution elements wide,
-a volume still, not a line; an E of 1 or 2, for sheets and lines, would reward what fills the cord over what stays in one horn, and
-a horn is what is looked for. That the cord is small needs no other E: each region is judged against its own maxima.
+Their theory (appendix) has E near 2 / D. At the 2 mm to which the cord is smoothed in-plane it is 3 to 5 resolution elements
+wide, a volume still, not a line; an E of 1 or 2, for sheets and lines, would reward what fills the cord over what stays in one
+horn, and a horn is what is looked for. That the cord is small needs no other E: each region is judged against its own maxima.
 """
 
 FACES, EDGES, CORNERS = 6, 18, 26
@@ -142,7 +142,7 @@ class Scratch:
 
 @njit(cache=True, nogil=True)
 def _descending(values, two_sided, keys, order, other):
-    """Fill `order` with the voxels that count, from high to low; how many. A radix sort of the bits of |value|, which are in order."""
+    """Fill `order` with the voxels that count, from high to low; how many. A radix sort by the bits of |value|."""
     kept = 0
     bits = np.abs(values).view(np.uint32)
     for v in range(values.size):
