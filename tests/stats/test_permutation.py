@@ -79,7 +79,9 @@ def test_a_voxel_without_an_estimate_has_none() -> None:
     maps = noise(4)
     maps["cord"][GROUPS, 0, 0, 0] = np.nan
     found = run(maps, TWO, (-1, 1)).regions["cord"]
-    assert np.isnan([found.effect[0, 0, 0], found.t[0, 0, 0], found.z[0, 0, 0], found.p[0, 0, 0], found.p_fwe["tfce"][0, 0, 0]]).all()
+    assert np.isnan(
+        [found.effect[0, 0, 0], found.t[0, 0, 0], found.z[0, 0, 0], found.p[0, 0, 0], found.p_fwe["tfce"][0, 0, 0]]
+    ).all()
     assert np.isfinite(found.t).sum() == found.t.size - 1
 
 
@@ -146,7 +148,7 @@ def test_the_cord_is_seen_beside_a_brain_that_has_nothing() -> None:
 def test_a_negative_effect_is_only_found_two_sided() -> None:
     maps = noise(9)
     maps["cord"][:, 1, 1, 2:5] -= 3
-    assert run(maps).p_fwe["tfce"] <= 0.02
+    assert run(maps).p_fwe["tfce"] <= 0.03  # 2 of 99: each region has a rearrangement that is its largest
     assert run(maps, two_sided=False).p_fwe["tfce"] > 0.05
 
 

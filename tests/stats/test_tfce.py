@@ -63,7 +63,9 @@ def test_the_largest_of_the_map_and_the_heaviest_cluster() -> None:
     for _ in range(2):  # what it works in is handed back clean
         highest, heaviest = enhance(values.ravel(), where.place, where.offsets, scratch, 0.5, 2.0, 2.5, True, np.empty(0))
     assert highest == pytest.approx(np.abs(tfce(values, mask)).max(), rel=1e-6)
-    _, masses = calculate_cluster_measures(values[..., None].astype(float), 2.5, generate_binary_structure(3, 1), two_sided_test=True)
+    _, masses = calculate_cluster_measures(
+        values[..., None].astype(float), 2.5, generate_binary_structure(3, 1), two_sided_test=True
+    )
     assert heaviest == pytest.approx(masses[0], rel=1e-5)
 
 

@@ -80,7 +80,7 @@ class GroupResult:
         The smallest over all regions: the p of the contrast as a whole, for `holm` over contrasts.
     kind : {'sign flips', 'permutations'}
     rearrangements : int
-        With the data as they are among them; no p can be smaller than 1 / this.
+        With the data as they are among them; no p can be smaller than 1 / this, no p_fwe than number of regions / this.
     possible : float
         How many different ones there are.
     exhaustive : bool
