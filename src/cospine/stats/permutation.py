@@ -330,7 +330,8 @@ def _assemble(
 ) -> tuple[dict[str, RegionResult], dict[str, float]]:
     """Maps with one family-wise level over the regions."""
     joint = {s: np.sort(np.min([reached(run.maxima[:, s], run.maxima[:, s]) for run in runs.values()], axis=0)) for s in range(3)}
-    regions, smallest = {}, dict.fromkeys(STATISTICS, 1.0)
+    regions: dict[str, RegionResult] = {}
+    smallest: dict[str, float] = dict.fromkeys(STATISTICS, 1.0)
     for name, run in runs.items():
         mask = masks[name]
 
