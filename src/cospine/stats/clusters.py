@@ -21,6 +21,7 @@ class Clusters:
         Sum of |value| - threshold over the cluster's voxels.
     """
 
+    labels: NDArray[np.int32]
     masses: NDArray[np.float64]
 
 
