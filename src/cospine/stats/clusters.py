@@ -77,12 +77,15 @@ def label_clusters(
 
     structure = generate_binary_structure(3, {FACES: 1, EDGES: 2, CORNERS: 3}[connectivity])
     inside = np.where(mask, np.nan_to_num(values, nan=0.0), 0.0).astype(np.float64)
-    labels, count = label(inside > threshold, structure)
+    labels = np.empty(mask.shape, np.int32)
+    count = int(label(inside > threshold, structure, output=labels))  # type: ignore[arg-type]
     if two_sided:
-        below, more = label(inside < -threshold, structure)
-        labels = np.where(below > 0, below + count, labels)
+        below = np.empty(mask.shape, np.int32)
+        more = int(label(inside < -threshold, structure, output=below))  # type: ignore[arg-type]
+        labels[below > 0] = below[below > 0] + count
         count += more
-    masses = np.bincount(labels.ravel(), np.abs(inside).ravel() - threshold, minlength=count + 1)[1:]
+    over = np.abs(inside).ravel() - threshold
+    masses = np.bincount(labels.ravel(), over, minlength=count + 1)[1:].astype(np.float64)
     order = np.argsort(-masses, kind="stable")
     number = np.zeros(count + 1, np.int32)
     number[1 + order] = np.arange(1, count + 1)

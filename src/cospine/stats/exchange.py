@@ -1,4 +1,4 @@
-"""What may be exchanged under the null hypothesis: signs of people, or people within their site; and which rearrangements are drawn."""
+"""What may be exchanged under the null hypothesis: signs, or people within their site; and which rearrangements are drawn."""
 
 import math
 from collections import Counter
@@ -91,11 +91,14 @@ class Rearrangements:
         return len(self.source)
 
 
-def rearrange(tested: NDArray[np.float64], blocks: NDArray | None, count: int, *, two_sided: bool, seed: int) -> Rearrangements:
+def rearrange(
+    tested: NDArray[np.float64], blocks: NDArray | None, count: int, *, two_sided: bool, seed: int, alike: bool = True
+) -> Rearrangements:
     """Draw rearrangements.
 
     A regressor that is the same for all people of each block cannot be permuted within blocks: where it is the same over all of
-    them too (the mean of a group), signs are flipped, which supposes errors that are symmetric about 0.
+    them too (the mean of a group), signs are flipped, which supposes errors that are symmetric about 0. So they are where
+    people's errors are not alike, for only people with like errors may be exchanged.
 
     Parameters
     ----------
@@ -108,6 +111,8 @@ def rearrange(tested: NDArray[np.float64], blocks: NDArray | None, count: int, *
     two_sided : bool
         A flip of everyone gives the same |t| and is not taken twice.
     seed : int
+    alike : bool
+        Errors of all people of a block have one distribution.
 
     Raises
     ------
@@ -126,7 +131,14 @@ def rearrange(tested: NDArray[np.float64], blocks: NDArray | None, count: int, *
     scale = np.abs(tested).max()
     rng = np.random.default_rng([seed, people])
     same = np.tile(np.arange(people, dtype=np.int32), (count, 1))
-    if np.ptp(tested) <= 1e-9 * scale:
+    constant = np.ptp(tested) <= 1e-9 * scale
+    if not constant and all(np.ptp(tested[block]) <= 1e-9 * scale for block in members):
+        raise CoSpineError(
+            "nobody can be exchanged: what is tested differs between sites (or pairs) but not within any of them",
+            "exchangeability",
+            "Site and contrast are one: such a difference cannot be told from one between scanners",
+        )
+    if constant or not alike:
         free = people - 1 if two_sided else people
         exhaustive = free < 62 and 2**free <= count
         if exhaustive:
@@ -135,12 +147,6 @@ def rearrange(tested: NDArray[np.float64], blocks: NDArray | None, count: int, *
             sign = rng.choice([-1, 1], size=(count, people))
             sign[0] = 1
         return Rearrangements(same[: len(sign)], sign.astype(np.float32), SIGNS, 2.0**free, exhaustive)
-    if all(np.ptp(tested[block]) <= 1e-9 * scale for block in members):
-        raise CoSpineError(
-            "nobody can be exchanged: what is tested differs between sites (or pairs) but not within any of them",
-            "exchangeability",
-            "Site and contrast are one: such a difference cannot be told from one between scanners",
-        )
     for n in range(1, count):
         for block in members:
             same[n, block] = rng.permutation(block)

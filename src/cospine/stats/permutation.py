@@ -2,40 +2,36 @@
 
 The statistic is the t of least squares, or Welch's v where groups of people have variances of their own (Winkler 2014), among
 those who have the voxel. Nuisance is taken out after Freedman and Lane: residuals are rearranged and fitted anew.
+People are exchanged within their site where the contrast is one between them and their errors are alike; otherwise signs are
+flipped.
 
-**Skewness.** Flipping signs supposes errors symmetric about 0. With skewed errors the t of many voxels is no longer near its level:
-the tail opposite to the skewness is heavy (`benchmarks/group_null.py` tells how much). No test of a mean can be exact for every
-skewed error (Bahadur and Savage 1956), but the first-order part can be taken out of the statistic: Hall's monotone cubic (1992) with
-the third moment of each rearranged map, half the voxel's own and half the region's mean, which is less noisy. The p values rest
-on that; with symmetric errors they stay exact, for exactness needs no particular statistic. The t and z maps are the plain ones.
+**Skewness.** Flipping signs supposes errors symmetric about 0. With skewed errors the t of many voxels is no longer near its
+level: the tail opposite to the skewness is heavy (`benchmarks/group_null.py` tells how much). No test of a mean can be exact
+for every skewed error (Bahadur and Savage 1956), but the first-order part can be taken out of the statistic: Hall's monotone
+cubic (1992) with the third moment of each rearranged map, half the voxel's own and half the region's mean, which is less noisy.
+The p values rest on that; with symmetric errors they stay exact, for exactness needs no particular statistic. The t and z maps
+are the plain ones.
 
 **One level.** Maxima of brain and cord cannot be pooled as they are: the brain has forty times as many voxels, and its TFCE grows
-far higher, so that the cord would never be seen. Each region's maximum is first made a p by its own null distribution; the smaller of
-the two p of each rearrangement is the common statistic (Tippett; Westfall and Young 1993). Rearrangements are the same in both
-regions, so that their dependence is kept, and each region pays the same: about a factor 2 if they are independent.
+far higher, so that the cord would never be seen. Each region's maximum is first made a p by its own null distribution; the
+smaller of the two p of each rearrangement is the common statistic (Tippett; Westfall and Young 1993). Rearrangements are the
+same in both regions, so that their dependence is kept, and each region pays the same: about a factor 2 if they are independent.
 """
 
-import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
-from cospine.stats.exchange import SIGNS, Partition, Rearrangements, partition, rearrange
-from cospine.stats.permutation_kernels import compare, residuals_of_present, studentise, studentise_present, z_of
+from cospine.stats.clusters import label_clusters
+from cospine.stats.exchange import SIGNS, Rearrangements, partition, rearrange
+from cospine.stats.permutation_run import STATISTICS, Outcome, Prepared, reached, run_all
 from cospine.stats.tails import z_from_t
-from cospine.stats.tfce import EXTENT, FACES, HEIGHT, Lattice, Scratch, enhance, lattice
+from cospine.stats.tfce import FACES, lattice
 
-STATISTICS = ("voxel", "tfce", "mass")
 LARGEST_CLUSTER_P = 0.001
-OWN_SKEWNESS = 0.5
-"""Share of a voxel's own skewness in what is taken out; the rest is the mean over the region."""
-_CHUNK = 16
-_TIES = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +80,7 @@ class GroupResult:
         The smallest over all regions: the p of the contrast as a whole, for `holm` over contrasts.
     kind : {'sign flips', 'permutations'}
     rearrangements : int
-        With the data as they are among them; no p can be smaller than 1 / this.
+        With the data as they are among them; no p can be smaller than 1 / this, no p_fwe than number of regions / this.
     possible : float
         How many different ones there are.
     exhaustive : bool
@@ -166,7 +162,8 @@ def permutation_test(
     blocks : (people,), optional
         Site of each person: people are exchanged within it only.
     variance_groups : (people,), optional
-        People whose errors have the same variance; one number each. Needed with unequal numbers and variances.
+        People whose errors have the same variance; one number each. With more than one group the statistic is Welch's and signs
+        are flipped, for people with unlike errors cannot be exchanged. Needed where variances differ.
     permutations : int
         Rearrangements, the data as they are among them.
     two_sided : bool
@@ -190,19 +187,24 @@ def permutation_test(
     """
     parts = partition(design, contrast)
     _check_maps(maps, masks, parts.tested.size, cluster_p)
-    drawn = rearrange(
-        parts.tested, None if blocks is None else np.asarray(blocks), permutations, two_sided=two_sided, seed=seed
-    )
     groups = _variance_groups(variance_groups, parts.tested.size)
+    drawn = rearrange(
+        parts.tested,
+        None if blocks is None else np.asarray(blocks),
+        permutations,
+        two_sided=two_sided,
+        seed=seed,
+        alike=not groups.any(),
+    )
     skewed = drawn.kind == SIGNS if remove_skewness is None else remove_skewness
     from scipy.stats import norm
 
     cluster_z = float(norm.isf(cluster_p / 2 if two_sided else cluster_p))
     prepared = {
-        name: _Prepared.of(np.stack([one[masks[name]] for one in maps[name]]), parts, groups, lattice(masks[name], connectivity))
+        name: Prepared.of(np.stack([one[masks[name]] for one in maps[name]]), parts, groups, lattice(masks[name], connectivity))
         for name in masks
     }
-    runs = _run(prepared, drawn, skewed, cluster_z, two_sided, threads)
+    runs = run_all(prepared, drawn, skewed, cluster_z, two_sided, threads)
     regions, smallest = _assemble(prepared, runs, masks, drawn, cluster_z, two_sided, connectivity)
     return GroupResult(
         regions, smallest, drawn.kind, drawn.count, drawn.possible, drawn.exhaustive, skewed, cluster_z
@@ -243,12 +245,18 @@ def region_test(
             "test of regions",
             "Give one row a person, one column a region",
         )
+    groups = _variance_groups(variance_groups, parts.tested.size)
     drawn = rearrange(
-        parts.tested, None if blocks is None else np.asarray(blocks), permutations, two_sided=two_sided, seed=seed
+        parts.tested,
+        None if blocks is None else np.asarray(blocks),
+        permutations,
+        two_sided=two_sided,
+        seed=seed,
+        alike=not groups.any(),
     )
     skewed = drawn.kind == SIGNS if remove_skewness is None else remove_skewness
-    prepared = _Prepared.of(table, parts, _variance_groups(variance_groups, len(table)), None)
-    run = _run({"regions": prepared}, drawn, skewed, np.inf, two_sided, 1)["regions"]
+    prepared = Prepared.of(table, parts, groups, None)
+    run = run_all({"regions": prepared}, drawn, skewed, np.inf, two_sided, 1)["regions"]
     p = run.exceeded / drawn.count
     bound = run.tested if not two_sided else np.abs(run.tested)
     known = run.found.t != 0
@@ -260,7 +268,7 @@ def region_test(
         n=prepared.n,
         p=np.where(known, p, np.nan),
         p_holm=holm(np.where(known, p, np.nan)),
-        p_fwe=np.where(known, _reached(run.maxima[:, 0], bound), np.nan),
+        p_fwe=np.where(known, reached(run.maxima[:, 0], bound), np.nan),
         kind=drawn.kind,
         rearrangements=drawn.count,
         possible=drawn.possible,
@@ -282,9 +290,6 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     steps = values.ravel()[order] * np.arange(order.size, 0, -1)
     out.ravel()[order] = np.minimum(np.maximum.accumulate(steps), 1) if order.size else steps
     return out
-
-
-# --- preparing --------------------------------------------------------------------------------------------------------
 
 
 def _check_maps(maps: Mapping[str, NDArray], masks: Mapping[str, NDArray], people: int, cluster_p: float) -> None:
@@ -314,188 +319,9 @@ def _variance_groups(given: ArrayLike | None, people: int) -> NDArray[np.intp]:
     return groups
 
 
-@dataclass(frozen=True, eq=False)
-class _Observed:
-    """What the data give, as they are, (voxels,)."""
-
-    effect: NDArray[np.float64]
-    t: NDArray[np.float32]
-    dof: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """One region: residuals after nuisance, people sorted by variance group; voxels that all have, then those that some lack."""
-
-    complete: NDArray[np.float32]
-    partial: NDArray[np.float32]
-    present: NDArray[np.bool_]
-    whole: NDArray[np.bool_]
-    x: NDArray[np.float64]
-    nuisance: NDArray[np.float64]
-    u: NDArray[np.float32]
-    q: NDArray[np.float32]
-    first: NDArray[np.int64]
-    freedom: NDArray[np.float32]
-    stretch: NDArray[np.float32]
-    norm: float
-    order: NDArray[np.intp]
-    n: NDArray[np.int_]
-    where: Lattice | None
-
-    @classmethod
-    def of(cls, values: NDArray, parts: Partition, groups: NDArray[np.intp], where: Lattice | None) -> "_Prepared":
-        order = np.argsort(groups, kind="stable")
-        values = np.asarray(values, dtype=np.float32)[order]
-        x, nuisance = parts.tested[order], np.ascontiguousarray(parts.nuisance[order].T)
-        present = np.isfinite(values)
-        n = present.sum(axis=0)
-        whole = n == len(order)
-        q = np.linalg.qr(nuisance.T)[0].T
-        u = x - q.T @ (q @ x)
-        norm = float(np.linalg.norm(u))
-        u /= norm
-        free = 1 - u**2 - (q**2).sum(axis=0)
-        first = np.concatenate([[0], np.cumsum(np.bincount(groups))])
-        freedom = np.add.reduceat(free, first[:-1])
-        if (freedom < 0.5).any():
-            raise CoSpineError(
-                f"degrees of freedom of the variance groups: {np.round(freedom, 2).tolist()}",
-                "group test",
-                "Give fewer columns, or larger variance groups",
-            )
-        complete = values[:, whole].astype(np.float64)
-        complete = np.ascontiguousarray(complete - q.T @ (q @ complete), dtype=np.float32)
-        partial, there = np.ascontiguousarray(values[:, ~whole]), np.ascontiguousarray(present[:, ~whole])
-        residuals_of_present(partial, there, nuisance)
-        left = np.maximum(n - 1 - len(nuisance), 1)
-        return cls(
-            complete, partial, there, whole, x, nuisance, u.astype(np.float32), np.ascontiguousarray(q, dtype=np.float32),
-            first.astype(np.int64), freedom.astype(np.float32), np.sqrt(n / left).astype(np.float32), norm, order, n, where,
-        )  # fmt: skip
-
-    @property
-    def voxels(self) -> int:
-        return self.whole.size
-
-
-class _Work:
-    """Arrays of one thread for one region, in the mask's order of voxels."""
-
-    def __init__(self, region: _Prepared) -> None:
-        complete, partial = region.complete.shape[1], region.partial.shape[1]
-        self.whole = np.empty((4, complete), np.float32)
-        self.some = np.empty((5, partial), np.float32)
-        self.all = np.empty((4, region.voxels), np.float32)
-        self.z = np.empty(region.voxels, np.float32)
-        self.scratch = Scratch.of(region.where).arrays if region.where else None
-
-    def statistic(self, region: _Prepared, source: NDArray, sign: NDArray, skewed: bool) -> NDArray[np.float32]:
-        """z that is tested (voxels,), of one rearrangement."""
-        people = region.u.size
-        left = people - 1 - len(region.q)
-        cube = np.float32(people**2 / (left * (left - 1)))
-        studentise(
-            region.complete, source, sign, region.u, region.q, region.first, region.freedom, cube, *self.whole
-        )  # fmt: skip
-        found = self.whole
-        if region.partial.size:
-            studentise_present(
-                region.partial, region.present, source, sign, region.x, region.nuisance, region.first,
-                self.some[0], self.some[4], *self.some[1:4],
-            )  # fmt: skip
-            found = self.all
-            found[:, region.whole] = self.whole
-            found[:, ~region.whole] = self.some[:4]
-        self.found = found
-        pooled = float(np.mean(found[3], dtype=np.float64)) if skewed else 0.0
-        z_of(found[1], found[2], found[3], pooled, OWN_SKEWNESS if skewed else -1.0, region.stretch, self.z)
-        return self.z
-
-    def observed(self, region: _Prepared) -> _Observed:
-        """Effects beside t, after `statistic` of the data as they are."""
-        norm = np.full(region.voxels, region.norm)
-        norm[~region.whole] = self.some[4]
-        return _Observed(self.found[0] / norm, self.found[1].copy(), self.found[2].copy())
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    """A region after all rearrangements."""
-
-    found: _Observed
-    tested: NDArray[np.float32]
-    enhanced: NDArray[np.float64]
-    exceeded: NDArray[np.int64]
-    maxima: NDArray[np.float64]
-
-
-def _run(
-    prepared: Mapping[str, _Prepared], drawn: Rearrangements, skewed: bool, cluster_z: float, two_sided: bool, threads: int | None
-) -> dict[str, _Outcome]:
-    """Every rearrangement in every region."""
-    source, sign = _sorted(drawn, next(iter(prepared.values())).order)
-    begun = {}
-    for name, region in prepared.items():
-        work = _Work(region)
-        tested = work.statistic(region, source[0], sign[0], skewed).copy()
-        enhanced = np.empty(region.voxels if region.where else 0, np.float64)
-        if region.where:
-            enhance(
-                tested, region.where.place, region.where.offsets, work.scratch, EXTENT, HEIGHT, cluster_z, two_sided, enhanced
-            )
-        begun[name] = _Outcome(
-            work.observed(region), tested, enhanced, np.zeros(region.voxels, np.int64), np.zeros((drawn.count, len(STATISTICS)))
-        )
-    bounds = {}
-    for name, one in begun.items():
-        size = np.abs(one.tested) if two_sided else one.tested
-        # what rounding makes of a tie counts as one, to the side of safety
-        bounds[name] = (size - np.abs(size) * np.float32(_TIES)).astype(np.float32)
-    lock, own = threading.Lock(), threading.local()
-
-    def some(start: int) -> None:
-        if not hasattr(own, "work"):
-            own.work = {name: _Work(region) for name, region in prepared.items()}
-        nothing = np.empty(0, np.float64)
-        for name, region in prepared.items():
-            work, exceeded = own.work[name], np.zeros(region.voxels, np.int32)
-            for n in range(start, min(start + _CHUNK, drawn.count)):
-                z = work.statistic(region, source[n], sign[n], skewed)
-                maxima = begun[name].maxima[n]
-                maxima[0] = compare(z, bounds[name], two_sided, exceeded)
-                if region.where:
-                    maxima[1:] = enhance(
-                        z, region.where.place, region.where.offsets, work.scratch, EXTENT, HEIGHT, cluster_z, two_sided, nothing
-                    )
-            with lock:
-                begun[name].exceeded[:] += exceeded
-
-    with ThreadPoolExecutor(threads or get_num_threads()) as pool:
-        for done in [pool.submit(some, start) for start in range(0, drawn.count, _CHUNK)]:
-            done.result()
-    return begun
-
-
-def _sorted(drawn: Rearrangements, order: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Rearrangements of people who are sorted by variance group."""
-    rank = np.argsort(order).astype(np.int32)
-    return np.ascontiguousarray(rank[drawn.source[:, order]]), np.ascontiguousarray(drawn.sign[:, order])
-
-
-def _reached(maxima: NDArray[np.float64], values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Share of the maxima that reach each value."""
-    ordered = np.sort(maxima)
-    bound = values - np.abs(values) * _TIES
-    return (ordered.size - np.searchsorted(ordered, bound, side="left")) / ordered.size
-
-
 def _assemble(
-    prepared: Mapping[str, _Prepared],
-    runs: Mapping[str, _Outcome],
+    prepared: Mapping[str, Prepared],
+    runs: Mapping[str, Outcome],
     masks: Mapping[str, NDArray[np.bool_]],
     drawn: Rearrangements,
     cluster_z: float,
@@ -503,12 +329,9 @@ def _assemble(
     connectivity: int,
 ) -> tuple[dict[str, RegionResult], dict[str, float]]:
     """Maps with one family-wise level over the regions."""
-    from cospine.stats.clusters import label_clusters
-
-    joint = {
-        s: np.sort(np.min([_reached(run.maxima[:, s], run.maxima[:, s]) for run in runs.values()], axis=0)) for s in range(3)
-    }
-    regions, smallest = {}, dict.fromkeys(STATISTICS, 1.0)
+    joint = {s: np.sort(np.min([reached(run.maxima[:, s], run.maxima[:, s]) for run in runs.values()], axis=0)) for s in range(3)}
+    regions: dict[str, RegionResult] = {}
+    smallest: dict[str, float] = dict.fromkeys(STATISTICS, 1.0)
     for name, run in runs.items():
         mask = masks[name]
 
@@ -519,22 +342,22 @@ def _assemble(
 
         found = label_clusters(place(run.tested), mask, cluster_z, connectivity=connectivity, two_sided=two_sided)
         sizes = {"voxel": np.abs(run.tested) if two_sided else run.tested, "tfce": run.enhanced, "mass": found.masses}
+        estimated = np.where(run.found.t == 0, np.nan, 1.0)  # people are there, but none that the contrast could rest on
         p_fwe = {}
         for s, kind in enumerate(STATISTICS):
-            p = np.searchsorted(joint[s], _reached(run.maxima[:, s], sizes[kind]) * (1 + 1e-9), side="right") / drawn.count
+            p = np.searchsorted(joint[s], reached(run.maxima[:, s], sizes[kind]) * (1 + 1e-9), side="right") / drawn.count
             if kind == "mass":
                 p = np.concatenate([[1.0], p])[found.labels[mask]]
-            p_fwe[kind] = place(p)
+            p_fwe[kind] = place(p * estimated)
             smallest[kind] = min(smallest[kind], float(p.min()))
-        sign = np.sign(run.tested)
         regions[name] = RegionResult(
-            effect=place(run.found.effect),
-            t=place(run.found.t),
-            z=place(z_from_t(run.found.t, run.found.dof)),
-            dof=place(run.found.dof),
+            effect=place(run.found.effect * estimated),
+            t=place(run.found.t * estimated),
+            z=place(z_from_t(run.found.t, run.found.dof) * estimated),
+            dof=place(run.found.dof * estimated),
             n=place(prepared[name].n),
-            p=place(run.exceeded / drawn.count),
-            tfce=place(sign * run.enhanced),
+            p=place(run.exceeded / drawn.count * estimated),
+            tfce=place(np.sign(run.tested) * run.enhanced),
             p_fwe=p_fwe,
             clusters=found.labels,
             maxima={kind: run.maxima[:, s] for s, kind in enumerate(STATISTICS)},

@@ -1,8 +1,8 @@
 """Kernels of permutation: the studentised contrast of one rearrangement in every voxel, and its z.
 
-Arrays are (people, voxels) float32, C-contiguous. A rearrangement puts sign[i] times the residuals of person source[i] in place i of
-the design. The design is u (people,), the regressor of interest, of length 1 and orthogonal to the orthonormal nuisance columns q
-(columns, people). People come sorted by variance group: group g has places first[g] to first[g + 1].
+Arrays are (people, voxels) float32, C-contiguous. A rearrangement puts sign[i] times the residuals of person source[i] in place
+i of the design. The design is u (people,), the regressor of interest, of length 1 and orthogonal to the orthonormal nuisance
+columns q (columns, people). People come sorted by variance group: group g has places first[g] to first[g + 1].
 """
 
 import math
@@ -18,8 +18,9 @@ _TINY = np.float32(1e-30)
 def studentise(residuals, source, sign, u, q, first, freedom, cube, contrast, t, dof, skew):
     """t (or Welch's v) in voxels that everyone has.
 
-    freedom (groups,): degrees of freedom of each group's residuals; cube: factor that makes the third moment unbiased. Filled, all
-    (voxels,) float32: contrast, u' of the residuals; t; its degrees of freedom (Satterthwaite); skew, the third cumulant of t.
+    freedom (groups,): degrees of freedom of each group's residuals; cube: factor that makes the third moment unbiased. Filled,
+    all (voxels,) float32: contrast, u' of the residuals; t; its degrees of freedom (Satterthwaite); skew, the third cumulant of
+    t.
     """
     people, voxels = residuals.shape
     columns, groups = q.shape[0], freedom.size

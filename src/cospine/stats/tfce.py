@@ -19,9 +19,9 @@ from cospine.errors import CoSpineError
 EXTENT, HEIGHT = 0.5, 2.0
 """E and H, those of Smith and Nichols for volumes, for the brain and for the cord alike; fixed before any data were seen.
 
-Their theory (appendix) has E near 2 / D. At the 2 mm to which the cord is smoothed in-plane it is 3 to 5 resolution elements wide,
-a volume still, not a line; an E of 1 or 2, for sheets and lines, would reward what fills the cord over what stays in one horn, and
-a horn is what is looked for. That the cord is small needs no other E: each region is judged against its own maxima.
+Their theory (appendix) has E near 2 / D. At the 2 mm to which the cord is smoothed in-plane it is 3 to 5 resolution elements
+wide, a volume still, not a line; an E of 1 or 2, for sheets and lines, would reward what fills the cord over what stays in one
+horn, and a horn is what is looked for. That the cord is small needs no other E: each region is judged against its own maxima.
 """
 
 FACES, EDGES, CORNERS = 6, 18, 26
@@ -136,13 +136,13 @@ class Scratch:
     def of(cls, where: Lattice) -> "Scratch":
         """Fresh arrays for a lattice."""
         n = where.voxels
-        integers = np.empty((6, n), np.int32)
-        return cls((np.full(where.size, -1, np.int32), integers, np.empty((2, n), np.uint32), np.empty(n, np.float64)))
+        at, keys = np.full(where.size, -1, np.int32), np.empty((2, n), np.uint32)
+        return cls((at, np.empty((6, n), np.int32), keys, np.empty(n, np.float32), np.empty(n, np.float64)))
 
 
 @njit(cache=True, nogil=True)
 def _descending(values, two_sided, keys, order, other):
-    """Fill `order` with the voxels that count, from high to low; how many. A radix sort of the bits of |value|, which are in order."""
+    """Fill `order` with the voxels that count, from high to low; how many. A radix sort by the bits of |value|."""
     kept = 0
     bits = np.abs(values).view(np.uint32)
     for v in range(values.size):
@@ -181,33 +181,41 @@ def enhance(values, place, offsets, scratch, extent, height, threshold, two_side
     values (voxels,) float32; place, offsets: of the `Lattice`; scratch: of `Scratch`, handed back as it was; threshold: of
     clusters, whose mass is the sum of |value| - threshold; enhanced (voxels,) float64 is filled with |enhanced|, or has size 0.
     """
-    at, integers, keys, total = scratch
-    order, other, joined, tree, size = integers[0], integers[1], integers[2], integers[3], integers[4]
+    at, integers, keys, heights, total = scratch
+    order, other, joined, tree, size, tip = integers[0], integers[1], integers[2], integers[3], integers[4], integers[5]
     kept = _descending(values, two_sided, keys, order, other)
     heaviest = 0.0
+    # voxels go by their rank from here on: components that are still growing lie close together in memory
     for n in range(kept):
         v = order[n]
         here = place[v]
-        positive = values[v] > 0
-        at[here] = v
-        joined[v] = v
-        tree[v] = -1
-        size[v] = 1
-        over = abs(values[v]) - threshold
-        mass = max(over, 0.0)
+        value = values[v]
+        code = np.int32(2 * n + 1) if value > 0 else np.int32(2 * n)
+        at[here] = code
+        heights[n] = abs(value)
+        joined[n] = n
+        over = heights[n] - threshold
+        mass, many, own = max(over, 0.0), 1, np.int32(n)
         for offset in offsets:
-            root = at[here + offset]
-            if root < 0 or (values[root] > 0) != positive:
+            found = at[here + offset]
+            if found < 0 or (found ^ code) & 1:
                 continue
+            root = found >> 1
             while joined[root] != root:  # halving the way for those who come later
                 joined[root] = joined[joined[root]]
                 root = joined[root]
-            if root != v:
-                joined[root] = v
-                tree[root] = v
-                size[v] += size[root]
-                mass += total[root]
-        total[v] = mass
+            if root == own:
+                continue
+            lowest = tip[root]
+            tree[lowest] = n
+            mass += total[lowest]
+            if size[lowest] > many:  # the smaller joins the larger, so that ways stay short
+                joined[own] = root
+                own = root
+            else:
+                joined[root] = own
+            many += size[lowest]
+        tip[own], tree[n], size[n], total[n] = n, -1, many, mass
         if over > 0:
             heaviest = max(heaviest, mass)
     for n in range(kept):
@@ -217,16 +225,15 @@ def enhance(values, place, offsets, scratch, extent, height, threshold, two_side
     if enhanced.size:
         enhanced[:] = 0.0
     for n in range(kept - 1, -1, -1):
-        v = order[n]
-        below = tree[v]
-        h = float(abs(values[v]))
+        below = tree[n]
+        h = float(heights[n])
         low, start = 0.0, 0.0
         if below >= 0:
-            low, start = float(abs(values[below])), total[below]
-        many = math.sqrt(size[v]) if root_extent else size[v] ** extent
+            low, start = float(heights[below]), total[below]
+        many = math.sqrt(size[n]) if root_extent else size[n] ** extent
         rise = h * h * h - low * low * low if square_height else h**power - low**power
-        total[v] = start + many * rise / power
-        highest = max(highest, total[v])
+        total[n] = start + many * rise / power
+        highest = max(highest, total[n])
         if enhanced.size:
-            enhanced[v] = total[v]
+            enhanced[order[n]] = total[n]
     return highest, heaviest
