@@ -11,7 +11,7 @@ IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events", "a
 SPACES = ("native", "MNI", "PAM50")
 
 
-def _option(default: Any, text: str, **how: Any) -> Any:
+def option(default: Any, text: str, **how: Any) -> Any:
     """Field with what the command line needs to know of it."""
     return field(default=default, metadata={"help": text, **how})
 
@@ -23,57 +23,57 @@ class Settings:
     Each field carries its help text in its metadata; `cospine.cli.run` makes the flags of it.
     """
 
-    participant_label: tuple[str, ...] = _option((), "participants to process, with or without sub- (default: all)", nargs="+")
-    session_label: tuple[str, ...] = _option((), "sessions to process, with or without ses- (default: all)", nargs="+")
-    task: tuple[str, ...] = _option((), "tasks to process (default: all)", nargs="+")
-    run: tuple[str, ...] = _option((), "runs to process (default: all)", nargs="+")
-    regions: tuple[str, ...] = _option(
+    participant_label: tuple[str, ...] = option((), "participants to process, with or without sub- (default: all)", nargs="+")
+    session_label: tuple[str, ...] = option((), "sessions to process, with or without ses- (default: all)", nargs="+")
+    task: tuple[str, ...] = option((), "tasks to process (default: all)", nargs="+")
+    run: tuple[str, ...] = option((), "runs to process (default: all)", nargs="+")
+    regions: tuple[str, ...] = option(
         (), "regions to process (default: what the field of view holds)", nargs="+", choices=REGIONS
     )
-    level: Literal["minimal", "full"] = _option(
+    level: Literal["minimal", "full"] = option(
         "full",
         "minimal: head and cord motion, field, native BOLD, report; full: anatomy, MNI, PAM50, noise model and confounds too",
         choices=("minimal", "full"),
     )
-    output_spaces: tuple[str, ...] = _option(
+    output_spaces: tuple[str, ...] = option(
         (),
         "spaces to write the series in; native always is (default: those that anatomy and field of view allow)",
         nargs="+",
         choices=SPACES,
     )
-    pam50_voxel: float = _option(
+    pam50_voxel: float = option(
         0.5, "voxel in mm of the series in PAM50: 0.5 (the template's) or 1", type=float, choices=(0.5, 1.0), metavar="{0.5,1}"
     )
-    template_dir: Path | None = _option(
+    template_dir: Path | None = option(
         None,
         "folder that holds the PAM50 template (default: COSPINE_TEMPLATES, else what was downloaded once, else a download, else "
         "the built-in parametric template; the report says which)",
         type=Path,
         metavar="DIR",
     )
-    cord_seg: Literal["network", "sct"] = _option(
+    cord_seg: Literal["network", "sct"] = option(
         "network",
         "what segments the cord: network, our own; sct, sct_deepseg of the Spinal Cord Toolbox where it is installed",
         choices=("network", "sct"),
     )
-    seed: int = _option(0, "seed of everything drawn at random (sampling in registration to MNI)", type=int, metavar="N")
-    dummy_scans: str = _option(
+    seed: int = option(0, "seed of everything drawn at random (sampling in registration to MNI)", type=int, metavar="N")
+    dummy_scans: str = option(
         "auto", "volumes at the start that are not in steady state, kept and flagged: a number, or auto", metavar="N"
     )
-    ignore: tuple[str, ...] = _option((), "parts of the dataset to leave aside", nargs="+", choices=IGNORABLE)
-    field: Literal["auto", "pepolar", "phasediff", "none"] = _option(
+    ignore: tuple[str, ...] = option((), "parts of the dataset to leave aside", nargs="+", choices=IGNORABLE)
+    field: Literal["auto", "pepolar", "phasediff", "none"] = option(
         "auto",
         "what distortion is corrected with: pepolar, a pair of reversed phase encoding; phasediff, gradient-echo phase or a "
         "field map; none; auto, the pair unless only the other was acquired with about the run's shim",
         choices=("auto", "pepolar", "phasediff", "none"),
     )
-    denoise: Literal["none", "mppca"] = _option(
+    denoise: Literal["none", "mppca"] = option(
         "none",
         "thermal denoising before anything else: mppca, Marchenko-Pastur PCA on patches (complex where phase images exist); weak "
         "effects of few voxels shrink, in the cord by more than half",
         choices=("none", "mppca"),
     )
-    pnm_orders: tuple[int, ...] = _option(
+    pnm_orders: tuple[int, ...] = option(
         (4, 4, 2, 2),
         "harmonics of the physiological noise model: cardiac, respiratory, and both of their interaction",
         nargs=4,
@@ -81,32 +81,32 @@ class Settings:
         metavar=("OC", "OR", "MULTC", "MULTR"),
         help_default=" (default: 4 4 2 2, 32 columns)",
     )
-    slow_responses: tuple[str, ...] = _option(
+    slow_responses: tuple[str, ...] = option(
         (),
         "add to the model: rvt, respiration volume per time (Birn); hrv, heart rate (Chang), with their response functions",
         nargs="+",
         choices=("rvt", "hrv"),
     )
-    high_pass: float = _option(
+    high_pass: float = option(
         128, "period in s from which on cosine drifts are taken out of data and noise columns alike", type=float, metavar="S"
     )
-    model: Path | None = _option(
+    model: Path | None = option(
         None,
         "statistical model (BIDS Stats Models, the subset in docs/statistics.md) for the runs of its tasks (default: the ready "
         "models of pain and motor for those tasks)",
         type=Path,
         metavar="FILE",
     )
-    hrf: str = _option(
+    hrf: str = option(
         "",
         "response in place of the model's: spm or glover, alone or as 'spm + derivative' or 'spm + derivative + dispersion'",
         choices=HRF_MODELS,
         metavar="MODEL",
     )
-    smoothing_brain: float = _option(
+    smoothing_brain: float = option(
         5.0, "FWHM in mm of the smoothing of effects in MNI, within the brain; 0 for none", type=float, metavar="MM"
     )
-    smoothing_cord: tuple[float, ...] = _option(
+    smoothing_cord: tuple[float, ...] = option(
         (2.0, 6.0),
         "FWHM in mm of the smoothing of effects in PAM50, within the cord: across it and along it",
         nargs=2,
@@ -114,36 +114,36 @@ class Settings:
         metavar=("ACROSS", "ALONG"),
         help_default=" (default: 2 6)",
     )
-    clean: bool = _option(False, "also write the series with drifts, motion and physiological noise regressed out slice by slice")
-    export: tuple[str, ...] = _option(
+    clean: bool = option(False, "also write the series with drifts, motion and physiological noise regressed out slice by slice")
+    export: tuple[str, ...] = option(
         (), "also write for other software: fsl, slice-wise EVs of the physiological noise with a list file", nargs="+",
         choices=("fsl",),
     )  # fmt: skip
-    physio_peaks: Path | None = _option(
+    physio_peaks: Path | None = option(
         None,
         "table of corrected heartbeats and breaths (as P_desc-peaks_timeseries.tsv, or peaks.tsv of cospine physio), when "
         "exactly one run is chosen",
         type=Path,
         metavar="FILE",
     )
-    overrides: Path | None = _option(
+    overrides: Path | None = option(
         None,
         "folder with files named as our outputs; a mask (drawn on desc-coreg_boldref) or a table of peaks there replaces ours",
         type=Path,
         metavar="DIR",
     )
-    cord_mask: Path | None = _option(
+    cord_mask: Path | None = option(
         None, "cord mask drawn on desc-coreg_boldref (undistorted), when exactly one run is chosen", type=Path, metavar="FILE"
     )
-    discs: Path | None = _option(
+    discs: Path | None = option(
         None,
         "discs of one person in place of those found, when exactly one participant is chosen: a table (disc, x_mm, y_mm, z_mm: "
         "number as SCT counts, 3 = C2-C3, and RAS mm in the anatomical image) or an image of single labelled voxels",
         type=Path,
         metavar="FILE",
     )
-    nprocs: int = _option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
-    stop_on_first_crash: bool = _option(False, "stop at the first participant that fails")
+    nprocs: int = option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
+    stop_on_first_crash: bool = option(False, "stop at the first participant that fails")
 
     def parameters(self) -> dict[str, Any]:
         """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""

@@ -109,7 +109,12 @@ def window_of(pictures: Sequence[Picture], inside: Sequence[Picture] | None = No
 
 
 def draw_cell(
-    drawing: Any, cell: Cell, picture: Picture, window: tuple[float, float], contours: Mapping[str, Picture], letters: bool = True
+    drawing: Any,
+    cell: Cell,
+    picture: NDArray[Any],
+    window: tuple[float, float],
+    contours: Mapping[str, Picture],
+    letters: bool = True,
 ) -> "Axes":
     """Draw one plane with the lines where some probabilities cross one half.
 
@@ -117,8 +122,9 @@ def draw_cell(
     ----------
     drawing : matplotlib Figure
     cell : Cell
-    picture : (rows, columns) array
+    picture : (rows, columns) array, or (rows, columns, 3) of 8-bit colours
     window : (low, high)
+        Of grey; colours are shown as they are.
     contours : mapping of colour to (rows, columns) array
         Probabilities or masks.
     letters : bool
@@ -132,10 +138,10 @@ def draw_cell(
     width, height = cell.plane.size_mm
     axes = fig.place(drawing, cell.left_in, cell.top_in, cell.width_in, cell.height_in)
     axes.imshow(
-        fig.grey(picture, window), cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto",
-        extent=(0, width, height, 0), gid=fig.SMOOTH,
+        picture if picture.ndim == 3 else fig.grey(picture, window), cmap="gray", vmin=0, vmax=255, interpolation="none",
+        aspect="auto", extent=(0, width, height, 0), gid=fig.SMOOTH,
     )  # fmt: skip
-    rows, columns = picture.shape
+    rows, columns = picture.shape[:2]
     x, y = (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
     for colour, share in contours.items():
         if share.min() < 0.5 <= share.max():

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote
 
 from cospine.quality.figure import Figure
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 Level = Literal["good", "look", "bad"]
 
@@ -174,19 +177,23 @@ def participant_html(report: ParticipantReport) -> str:
     str
         HTML 5, UTF-8.
     """
+    return environment().get_template("participant.html.j2").render(report=report, found=_counts(report))
+
+
+def environment() -> "Environment":
+    """What turns the templates of this package into pages: everything escaped, everything defined."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("cospine.quality"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = _data_uri
-    environment.filters["worst_first"] = _worst_first
-    template = environment.get_template("participant.html.j2")
-    return template.render(report=report, found=_counts(report))
+    made.filters["data_uri"] = _data_uri
+    made.filters["worst_first"] = _worst_first
+    return made
 
 
 def _data_uri(svg: str) -> str:

@@ -1,0 +1,256 @@
+"""One question answered: everyone's maps brought together, tested in brain and cord at once, and summed up in named regions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospine.bids import load_image
+from cospine.errors import CoSpineError
+from cospine.pipeline.group_inputs import SPACE_OF, Effect, load_effect
+from cospine.pipeline.group_plan import Analysis
+from cospine.pipeline.group_settings import GroupSettings
+from cospine.space.cord_template import CordTemplate
+from cospine.space.grid import Grid
+from cospine.space.templates import brain_template
+from cospine.stats.brain_regions import atlas_regions, brain_spheres, on_grid, read_label_names
+from cospine.stats.cord_regions import cord_regions
+from cospine.stats.regions import Region, RegionSet, laterality, region_means
+
+LEAST_SHARE = 0.8
+"""Share of the people that must have measured a voxel; below it is masked, never filled (METHODS)."""
+
+# where the literature expects the two tasks of the protocol: horn, spinal segments
+_EXPECTED = {"pain": ("dorsal", (5, 6, 7)), "motor": ("ventral", (5, 6, 7, 8))}
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Everyone's maps in one space.
+
+    Attributes
+    ----------
+    region : str
+        ``brain`` or ``cord``.
+    space : str
+    grid : Grid
+    values : ndarray (people, x, y, z), float32
+        % of the local mean; NaN where not measured.
+    count : ndarray (x, y, z), int16
+        People who measured each voxel.
+    mask : ndarray (x, y, z), bool
+        Voxels of the template's region that enough people measured.
+    """
+
+    region: str
+    space: str
+    grid: Grid
+    values: NDArray[np.float32] = field(repr=False)
+    count: NDArray[np.int16] = field(repr=False)
+    mask: NDArray[np.bool_] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Regional:
+    """Effects in named regions.
+
+    Attributes
+    ----------
+    family : str
+        ``cord`` or ``brain`` or ``atlas``.
+    regions : tuple of Region
+    values : ndarray (people, regions)
+        NaN where a person measured too little of it.
+    primary : ndarray (regions,), bool
+        Named beforehand: these are corrected together.
+    """
+
+    family: str
+    regions: tuple[Region, ...]
+    values: NDArray[np.float64] = field(repr=False)
+    primary: NDArray[np.bool_] = field(repr=False)
+
+
+def stacked(analysis: Analysis, cord: CordTemplate | None) -> dict[str, Stack]:
+    """Read everyone's maps.
+
+    Raises
+    ------
+    CoSpineError
+        When no voxel of a region was measured by enough people, or a file cannot be read.
+    """
+    stacks = {}
+    for region in analysis.regions:
+        space = SPACE_OF[region]
+        values: NDArray[np.float32] | None = None
+        count = np.zeros(1, dtype=np.int16)
+        grid = None
+        for row, person in enumerate(analysis.people):
+            one, covered, grid = load_effect(person.effects[analysis.question, space])
+            if values is None:
+                values = np.empty((len(analysis.people), *grid.shape), dtype=np.float32)
+                count = np.zeros(grid.shape, dtype=np.int16)
+            values[row] = one
+            count += covered
+        assert values is not None  # the plan has people
+        assert grid is not None
+        mask = template_mask(region, grid, cord) & (count >= np.ceil(LEAST_SHARE * len(analysis.people)))
+        if not mask.any():
+            raise CoSpineError(
+                f"no voxel of the {region} was measured by {100 * LEAST_SHARE:.0f} % of the people",
+                analysis.label,
+                "leave out --regions or exclude people who measured little of it",
+            )
+        stacks[region] = Stack(region, space, grid, values, count, mask)
+    return stacks
+
+
+def template_mask(region: str, grid: Grid, cord: CordTemplate | None) -> NDArray[np.bool_]:
+    """Voxels of a grid that lie in the template's brain or cord."""
+    from cospine.quality.planes import sampled
+
+    points = grid.to_ras(np.moveaxis(np.indices(grid.shape), 0, -1))
+    if region == "brain":
+        template = brain_template(2)
+        return sampled(template.mask, template.grid.affine, points) >= 0.5
+    assert cord is not None
+    return sampled(cord.cord, cord.grid.affine, points) >= 0.5
+
+
+def cord_sets(grid: Grid, cord: CordTemplate) -> dict[str, RegionSet]:
+    """Horns by spinal segment and by vertebral level on the grid of the maps."""
+    return {system: on_grid(cord_regions(cord, system), grid) for system in ("spinal", "vertebral")}
+
+
+def regional(
+    analysis: Analysis, stacks: Mapping[str, Stack], cord: CordTemplate | None, settings: GroupSettings
+) -> dict[str, Regional]:
+    """Everyone's mean effect in each region: horns by spinal segment and by vertebral level, spheres, labels of an atlas.
+
+    Returns
+    -------
+    mapping of str to Regional
+        ``spinal``, ``vertebral``, ``spheres``, ``atlas``, as far as there are maps and regions.
+    """
+    found: dict[str, Regional] = {}
+    for name, (family, regions) in region_sets(analysis.question.task, stacks, cord, settings).items():
+        means = region_means(stacks[family].values, regions)
+        found[name] = Regional(family, means.regions, means.values, _primary(name, means.regions, analysis.question.task))
+    return found
+
+
+def region_sets(
+    task: str, stacks: Mapping[str, Stack], cord: CordTemplate | None, settings: GroupSettings
+) -> dict[str, tuple[str, RegionSet]]:
+    """Which regions are looked at: name of the set to (brain or cord, regions on the grid of the maps).
+
+    Raises
+    ------
+    CoSpineError
+        For an atlas that is none.
+    """
+    sets: dict[str, tuple[str, RegionSet]] = {}
+    if "cord" in stacks and cord is not None:
+        sets |= {system: ("cord", regions) for system, regions in cord_sets(stacks["cord"].grid, cord).items()}
+    if "brain" in stacks:
+        brain = stacks["brain"]
+        kind = _kind(task)
+        sets["spheres"] = "brain", brain_spheres(brain.grid, tasks=(kind,) if kind else ("pain", "motor"), mask=brain.mask)
+        if settings.atlas is not None:
+            labels, affine = load_image(settings.atlas)
+            table = settings.atlas.with_name(settings.atlas.name.partition(".")[0] + ".tsv")
+            names = read_label_names(table) if table.is_file() else None
+            grid = Grid(labels.shape[:3], affine)  # type: ignore[arg-type]
+            atlas = atlas_regions(labels, grid, names, space=brain.space, source=settings.atlas.name)
+            sets["atlas"] = "brain", on_grid(atlas, brain.grid)
+    return sets
+
+
+def laterality_of(regional: Regional) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Right against left of every region that has both.
+
+    Returns
+    -------
+    names : tuple of str
+        For people.
+    index : ndarray (people, pairs)
+        (R - L) / (\\|R\\| + \\|L\\|).
+    difference : ndarray (people, pairs)
+        R - L in %.
+    """
+    pairs = side_pairs(regional.regions)
+    people = len(regional.values)
+    found = [laterality(regional.values[:, right], regional.values[:, left]) for _, right, left in pairs]
+    index = np.stack([one.index for one in found], axis=1) if found else np.empty((people, 0))
+    difference = np.stack([one.difference for one in found], axis=1) if found else np.empty((people, 0))
+    return tuple(name for name, _, _ in pairs), index, difference
+
+
+def side_pairs(regions: Sequence[Region]) -> list[tuple[str, int, int]]:
+    """Regions that both sides have: name without the side, place of the right one, place of the left one."""
+    left = {_bare(one): k for k, one in enumerate(regions) if one.side == "L"}
+    return [(_bare(one), k, left[_bare(one)]) for k, one in enumerate(regions) if one.side == "R" and _bare(one) in left]
+
+
+def pairs_beforehand(regional: Regional) -> NDArray[np.bool_]:
+    """Which pairs of sides were named beforehand, in the order of :func:`laterality_of`."""
+    return np.array([regional.primary[right] for _, right, _ in side_pairs(regional.regions)], dtype=bool)
+
+
+def run_values(
+    analysis: Analysis, sets: Mapping[str, tuple[str, RegionSet]], name: str
+) -> tuple[NDArray[np.float64], tuple[str, ...]] | None:
+    """Each run's mean effect in each region of a set, for the people who have as many runs as most.
+
+    Returns
+    -------
+    values : ndarray (people, runs, regions)
+    people : tuple of str
+    None where nobody has several runs.
+    """
+    region, regions = sets[name]
+    key = (analysis.question, SPACE_OF[region])
+    counts = [len(person.runs.get(key, ())) for person in analysis.people]
+    if max(counts) < 2:
+        return None
+    usual = max(set(counts) - {0}, key=counts.count)
+    chosen = [person for person, count in zip(analysis.people, counts, strict=True) if count >= usual]
+    values = np.stack([[_run_means(run, regions) for run in person.runs[key][:usual]] for person in chosen])
+    return values, tuple(person.name for person in chosen)
+
+
+def _run_means(run: Effect, regions: RegionSet) -> NDArray[np.float64]:
+    values, covered, _ = load_effect(run)
+    return region_means(values, regions, covered).values[0]
+
+
+def region_label(region: Region) -> str:
+    """A region for people: ``right dorsal C6 (spinal)``, ``right S2``."""
+    side = {"R": "right ", "L": "left ", "midline": ""}[region.side]
+    return side + _bare(region)
+
+
+def _bare(region: Region) -> str:
+    """The same without its side, so that both sides share it."""
+    if region.level_system != "none":
+        return f"{region.part} {region.level_label} ({region.level_system})"
+    name = region.name
+    for end in ("_L", "_R", "-L", "-R", "_left", "_right", " left", " right", "_lh", "_rh"):
+        name = name.removesuffix(end)
+    return name.replace("_", " ")
+
+
+def _kind(task: str) -> str:
+    return next((kind for kind in _EXPECTED if task.startswith(kind)), "")
+
+
+def _primary(name: str, regions: Sequence[Region], task: str) -> NDArray[np.bool_]:
+    """Regions named beforehand: the horns that the task is expected in, all spheres of the task, all labels of an atlas."""
+    if name == "vertebral":
+        return np.zeros(len(regions), dtype=bool)  # the same tissue cut otherwise: shown, not tested twice
+    kind = _kind(task)
+    if name != "spinal" or not kind:
+        return np.ones(len(regions), dtype=bool)
+    part, levels = _EXPECTED[kind]
+    return np.array([one.part.removeprefix("quadrant-") == part and one.level in levels for one in regions])

@@ -1,0 +1,348 @@
+"""From answers to the page of the group: numbers, verdicts, figures and tables."""
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospine import __version__
+from cospine.pipeline.group_analysis import region_label
+from cospine.pipeline.group_answer import Answer
+from cospine.pipeline.group_coupling import Coupling
+from cospine.pipeline.group_files import GroupFiles
+from cospine.pipeline.group_outputs import again_columns, peak_columns, quality_runs, size_columns
+from cospine.pipeline.group_pictures import answer_figures
+from cospine.pipeline.group_plan import Analysis, GroupPlan, Refusal, rules_text
+from cospine.quality.figure import Figure
+from cospine.quality.group_charts import matrix_figure, quality_figure
+from cospine.quality.group_methods import group_methods
+from cospine.quality.group_report import AnalysisReport, FlowBox, GroupReport, Table, group_html, number_text, p_text
+from cospine.quality.measures import MEASURES
+from cospine.quality.outliers import spreads
+from cospine.quality.report import Failure, Number, Verdict
+from cospine.space.cord_template import CordTemplate
+
+_SHOWN_PEAKS = 8
+_SMALL = 0.05
+
+
+def group_page(
+    plan: GroupPlan,
+    answers: Sequence[Answer],
+    refusals: Sequence[Refusal],
+    couplings: Sequence[Coupling],
+    cord: CordTemplate | None,
+    files: GroupFiles,
+) -> str:
+    """The page as HTML text."""
+    settings = plan.settings
+    regions = tuple(region for region in ("brain", "cord") if any(region in one.maps for one in answers))
+    text = group_methods(
+        __version__, regions=regions, rules=rules_text(settings), test=answers[0].analysis.design.said,
+        permutations=max(one.permutations for one in answers), cluster_p=settings.cluster_p,
+        template="" if cord is None else cord.source, coupling=bool(couplings),
+    )  # fmt: skip
+    members = plan.inputs.members
+    report = GroupReport(
+        dataset=plan.inputs.dataset,
+        version=__version__,
+        people=len(members),
+        rules=rules_text(settings),
+        flows=tuple(_flow(one) for one in (*(a.analysis for a in answers), *refusals)),
+        analyses=tuple(_section(one, cord, files) for one in answers),
+        couplings=tuple(_coupling_section(one, files) for one in couplings),
+        quality=_quality(plan),
+        notes=plan.inputs.notes,
+        errors=tuple(Failure(one.question.label, one.error.what, one.error.remedy) for one in refusals),
+        attributes=(
+            ("sites", ", ".join(f"{site} ({count})" for site, count in sorted(Counter(one.site for one in members).items()))),
+            ("tasks", ", ".join(sorted({task for one in members for task in one.tasks}))),
+            ("contrasts", ", ".join(one.label for one in plan.inputs.questions)),
+        ),
+        settings=tuple((key, _shown(value)) for key, value in settings.parameters().items()),
+        software=(
+            ("CoSpine", __version__),
+            ("Python", platform.python_version()),
+            *((name, version(name)) for name in ("numpy", "scipy", "nibabel", "nilearn")),
+        ),
+        provenance=(("Dataset", plan.inputs.dataset), *((("Cord template", cord.source),) if cord is not None else ())),
+        methods=text.paragraphs,
+        citations=text.citations,
+    )
+    return group_html(report)
+
+
+def _flow(one: Analysis | Refusal) -> FlowBox:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in one.excluded:
+        reasons.setdefault(reason, []).append(name)
+    people = one.people if isinstance(one, Analysis) else ()
+    by_site = ", ".join(f"{site}: {count}" for site, count in Counter(person.site for person in people).items())
+    return FlowBox(
+        title=one.question.label + ("" if isinstance(one, Analysis) else " (refused)"),
+        task=one.question.task,
+        considered=one.considered,
+        analysed=len(people),
+        excluded=tuple((reason, tuple(names)) for reason, names in reasons.items()),
+        by_site=by_site,
+    )
+
+
+def _section(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> AnalysisReport:
+    analysis = answer.analysis
+    design = analysis.design
+    key = "c-" + "".join(letter if letter.isalnum() else "-" for letter in analysis.label)
+    facts = (
+        ("test", design.said),
+        ("people", f"{len(analysis.people)} of {analysis.considered}"),
+        ("columns of the design", ", ".join(design.names)),
+        (answer.kind, f"{answer.permutations}" + (", within sites" if design.blocks is not None else "")),
+        ("smallest possible p", p_text(answer.smallest_p)),
+        *(
+            (
+                f"{name}, voxels tested",
+                f"{np.count_nonzero(maps.mask)}, each by {_span(maps.count[maps.mask])} people",
+            )
+            for name, maps in answer.maps.items()
+        ),
+    )
+    parts: list[Figure | Table] = [*answer_figures(answer, cord), *_tables(answer, cord, files)]
+    return AnalysisReport(
+        key=key,
+        title=analysis.label,
+        verdicts=_verdicts(answer, cord),
+        numbers=_numbers(answer),
+        notes=answer.notes,
+        facts=facts,
+        parts=tuple(parts),
+        outputs=files.listed(analysis.label),
+    )
+
+
+def _numbers(answer: Answer) -> tuple[Number, ...]:
+    numbers = [Number("People", f"{len(answer.analysis.people)}", f"of {answer.analysis.considered}")]
+    for name, maps in answer.maps.items():
+        volume = np.count_nonzero(maps.significant) * abs(float(np.linalg.det(maps.grid.affine[:3, :3])))
+        value, unit = (f"{volume / 1000:.1f}", "ml") if name == "brain" else (f"{volume:.0f}", "mm³")
+        numbers.append(Number(f"{name.capitalize()}, significant (TFCE)", value, unit, region=name))  # type: ignore[arg-type]
+        z = np.where(maps.mask, maps.z, np.nan)
+        peak = float(np.nanmax(z) if np.nanmax(z) >= -np.nanmin(z) else np.nanmin(z))
+        numbers.append(Number(f"{name.capitalize()}, peak z", number_text(peak), region=name))  # type: ignore[arg-type]
+    return tuple(numbers)
+
+
+def _verdicts(answer: Answer, cord: CordTemplate | None) -> tuple[Verdict, ...]:
+    lines = []
+    if answer.smallest_p > _SMALL:
+        lines.append(
+            Verdict(
+                "bad",
+                f"With {len(answer.analysis.people)} people no p below {answer.smallest_p:.2g} is possible, whatever the effect: "
+                "nothing here can be significant. Maps and means are worth a look, tests are not.",
+            )
+        )
+    columns, _ = peak_columns(answer, cord)
+    for name, maps in answer.maps.items():
+        row = columns["region"].index(name) if name in columns["region"] else None
+        if row is None:
+            continue
+        where = ", ".join(number_text(columns[axis][row], 0) for axis in ("x_mm", "y_mm", "z_mm"))
+        if name == "cord":
+            where += f": vertebral level {columns['vertebral_level'][row]}, spinal segment {columns['spinal_segment'][row]}, ±1"
+        peak = f"z {number_text(columns['z'][row])}, {number_text(columns['effect_percent'][row])} %, at {where}"
+        best = columns["p_fwe_tfce"][row]
+        if maps.significant.any():
+            lines.append(
+                Verdict("good", f"{name.capitalize()}: significant after correction over all that was analysed. Peak {peak}.")
+            )
+        else:
+            lines.append(
+                Verdict("look", f"{name.capitalize()}: nothing survives correction (p {p_text(best)} at the peak, {peak}).")
+            )
+    sure = [
+        f"{region_label(region)} (p {p_text(float(answer.region_p[name][k]))})"
+        for name, means in answer.regional.items()
+        for k, region in enumerate(means.regions)
+        if np.isfinite(answer.region_p[name][k]) and answer.region_p[name][k] < _SMALL
+    ]
+    if sure:
+        lines.append(Verdict("good", f"Regions named beforehand that are significant: {', '.join(sure)}."))
+    elif answer.smallest_p <= _SMALL:
+        lines.append(Verdict("look", "No region named beforehand is significant after correction over them and all contrasts."))
+    return tuple(lines)
+
+
+def _tables(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> list[Table]:
+    question = answer.analysis.question
+    tables = []
+    columns, _ = peak_columns(answer, cord)
+    for name in answer.maps:
+        rows, marked = [], []
+        for k in [k for k, region in enumerate(columns["region"]) if region == name][:_SHOWN_PEAKS]:
+            place = ", ".join(number_text(columns[axis][k], 0) for axis in ("x_mm", "y_mm", "z_mm"))
+            levels = (str(columns["vertebral_level"][k]), str(columns["spinal_segment"][k])) if name == "cord" else ()
+            if columns["p_fwe_tfce"][k] < _SMALL:
+                marked.append(len(rows))
+            rows.append(
+                (
+                    place, *levels, number_text(columns["z"][k]), number_text(columns["effect_percent"][k]),
+                    str(columns["people"][k]), *(p_text(columns[f"p_fwe_{kind}"][k]) for kind in ("tfce", "voxel", "mass")),
+                )
+            )  # fmt: skip
+        head = ("vertebral level", "spinal segment") if name == "cord" else ()
+        tables.append(
+            Table(
+                f"Peaks in the {name}",
+                "The largest values of z that stand apart, whether significant or not; in bold where TFCE's corrected p is below "
+                "0.05. All p are corrected over everything that was analysed."
+                + (" Levels are the template's, ±1; vertebral and spinal ones are two systems." if name == "cord" else ""),
+                ("x, y, z (mm)", *head, "z", "effect (%)", "people", "p TFCE", "p voxel", "p cluster mass"),
+                tuple(rows),
+                tuple(marked),
+                files.relative(files.name(question, "peaks", ".tsv")),
+            )
+        )
+    tables.append(_region_table(answer, files))
+    if answer.sizes:
+        tables.append(_size_table(answer, files))
+    if answer.again:
+        tables.append(_again_table(answer, files))
+    return tables
+
+
+def _region_table(answer: Answer, files: GroupFiles) -> Table:
+    rows, marked = [], []
+    for name, means in answer.regional.items():
+        test, corrected = answer.region_tests[name], answer.region_p[name]
+        for k in np.flatnonzero(means.primary):
+            if corrected[k] < _SMALL:
+                marked.append(len(rows))
+            interval = f"{number_text(test.low[k])} to {number_text(test.high[k])}"
+            rows.append(
+                (
+                    region_label(means.regions[k]), str(int(test.people[k])), number_text(test.effect[k]), interval,
+                    number_text(test.t[k]), p_text(float(test.p[k])), p_text(float(corrected[k])),
+                )
+            )  # fmt: skip
+    return Table(
+        "Regions named beforehand",
+        "Mean effects with their 95 % intervals; p by permutation, the last column corrected after Holm over all these "
+        "regions and all contrasts. A dash: too few people measured the region.",
+        ("region", "people", "effect (%)", "95 % interval", "t", "p", "p Holm"),
+        tuple(rows),
+        tuple(marked),
+        files.relative(files.name(answer.analysis.question, "regions", ".tsv")),
+    )
+
+
+def _size_table(answer: Answer, files: GroupFiles) -> Table:
+    columns, _ = size_columns(answer)
+    rows = tuple(
+        (
+            columns["searched"][k], str(columns["voxels"][k]), number_text(columns["effect_percent"][k]),
+            number_text(columns["d"][k]), number_text(columns["effect_percent_circular"][k]),
+            number_text(columns["d_circular"][k]),
+        )
+        for k in range(len(columns["searched"]))
+    )  # fmt: skip
+    return Table(
+        "Effect in the strongest voxels",
+        "Cross-validated: voxels are chosen in all other people and measured in each person. Circular: chosen and measured "
+        "in the same people, as is often reported; the difference is what the choice alone adds. Only the first is an "
+        "effect size.",
+        ("searched", "voxels", "effect (%)", "d", "effect (%), circular", "d, circular"),
+        rows,
+        (),
+        files.relative(files.name(answer.analysis.question, "effectsizes", ".tsv")),
+    )
+
+
+def _again_table(answer: Answer, files: GroupFiles) -> Table:
+    columns, _ = again_columns(answer)
+    labels = {one.name: region_label(one) for means in answer.regional.values() for one in means.regions}
+    primary = {
+        one.name for means in answer.regional.values() for one, first in zip(means.regions, means.primary, strict=True) if first
+    }
+    rows = tuple(
+        (
+            labels[name], str(columns["people"][k]), str(columns["runs"][k]), number_text(columns["icc_3_1"][k]),
+            f"{number_text(columns['ci_low'][k])} to {number_text(columns['ci_high'][k])}", number_text(columns["split_half"][k]),
+        )
+        for k, name in enumerate(columns["region"])
+        if name in primary
+    )  # fmt: skip
+    return Table(
+        "Agreement of runs",
+        "ICC(3,1) of single runs with its 95 % interval, and split-half reliability of all runs together, over people. High "
+        "values say that people differ reliably, not that there is an effect.",
+        ("region", "people", "runs", "ICC(3,1)", "95 % interval", "split-half"),
+        rows,
+        (),
+        files.relative(files.name(answer.analysis.question, "reliability", ".tsv")),
+    )
+
+
+def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
+    sure = np.nan_to_num(one.p_fwe, nan=1.0) < _SMALL
+    upper = np.triu(sure, 1)
+    pairs = [f"{one.names[a]} with {one.names[b]} (r {number_text(one.r[a, b])})" for a, b in np.argwhere(upper)[:12]]
+    line = (
+        Verdict("good", f"Significant over all pairs: {', '.join(pairs)}.")
+        if pairs
+        else Verdict("look", "No pair is significant after correction over all pairs.")
+    )
+    figure = matrix_figure(
+        f"Coupling, {one.kind}", {one.kind: one.r}, {one.kind: sure}, one.names,
+        "Mean correlation over people (by Fisher's z). Circles: p < 0.05 by sign flips of whole people, corrected over all "
+        "pairs. The diagonal is left out.",
+    )  # fmt: skip
+    key = f"coupling {one.task} {one.kind}"
+    return AnalysisReport(
+        key="k-" + "".join(letter if letter.isalnum() else "-" for letter in f"{one.task}-{one.kind}"),
+        title=f"Coupling: {one.task}, {one.kind}",
+        verdicts=(line,),
+        numbers=(Number("People", f"{len(one.people)}"), Number("Regions", f"{len(one.names)}")),
+        notes=tuple(f"{name} left out: {reason}." for name, reason in one.excluded),
+        parts=(figure,),
+        outputs=files.listed(key),
+    )
+
+
+def _quality(plan: GroupPlan) -> tuple[Figure | Table, ...]:
+    runs = quality_runs(plan)
+    if not runs:
+        return ()
+    found = spreads([measures for *_, measures in runs])
+    limits = {"fd_mean_mm": plan.settings.max_fd, "tsnr_cord_after": plan.settings.min_cord_tsnr}
+    names = [name for name, *_ in runs]
+    rows = tuple(
+        (names[k], runs[k][2], MEASURES[one.name][1], number_text(one.values[k]), number_text(float(np.nanmedian(one.values))),
+         number_text(one.scores[k], 1))
+        for one in found
+        for k in np.flatnonzero(one.outliers)
+    )  # fmt: skip
+    parts: list[Figure | Table] = [quality_figure(found, names, [site for _, site, *_ in runs], limits)] if found else []
+    if rows:
+        parts.append(
+            Table(
+                "Outliers",
+                "Runs far out on the bad side of a measure. They were analysed unless a rule above excluded them.",
+                ("participant", "run", "measure", "value", "median of all", "modified z"),
+                rows,
+            )
+        )
+    return tuple(parts)
+
+
+def _span(counts: NDArray[np.int16]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none given"
+    return str(value) if value != "" else "none given"
