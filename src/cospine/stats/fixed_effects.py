@@ -83,5 +83,5 @@ def fixed_effects(effects: Sequence[NDArray], variances: Sequence[NDArray], dofs
     there = valid.any(axis=0)
     z = np.full(t.shape, np.nan)
     z[there] = z_from_t(t[there], together[there])
-    maps = (np.where(there, m, np.nan).astype(np.float32) for m in (mean, of_mean, t, z, together))
-    return FixedEffects(*maps, valid.sum(axis=0).astype(np.int32))
+    found = (np.where(there, m, np.nan).astype(np.float32) for m in (mean, of_mean, t, z, together))
+    return FixedEffects(*found, runs=valid.sum(axis=0).astype(np.int32))

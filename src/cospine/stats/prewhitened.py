@@ -77,9 +77,9 @@ class Problem:
         rows = rows[kept]
         kind, filters = _filters(mask, noise, rho)
         bands = {
-            number: ar1_bands(float(coefficients), len(rows))
-            if np.ndim(coefficients) == 0
-            else whitening_bands(coefficients, len(rows))
+            number: whitening_bands(coefficients, len(rows))
+            if isinstance(coefficients, np.ndarray) and coefficients.ndim
+            else ar1_bands(float(coefficients), len(rows))
             for number, coefficients in filters.items()
         }
         kind = map_view(np.where(mask, kind, -1), slice_axis)
