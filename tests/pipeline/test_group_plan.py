@@ -63,6 +63,18 @@ def test_people_are_left_out_by_stated_rules_and_named(tree: tuple[Path, Path]) 
     assert {name for name, _ in brain.analyses[0].excluded} == {"sub-01"}
 
 
+def test_what_is_not_known_does_not_pass_a_rule(tree: tuple[Path, Path]) -> None:
+    raw, out = tree
+    path = out / "logs" / "sub-06_task-pain_run-1_quality.json"
+    content = read_json(path)
+    del content["Measures"]["fd_mean_mm"]
+    write_json(path, content)
+    assert dict(plan_group(raw, out, GroupSettings(contrast=("heat",))).analyses[0].excluded) == {
+        "sub-06": "mean framewise displacement is not known"
+    }
+    assert not plan_group(raw, out, GroupSettings(contrast=("heat",), max_fd=float("inf"))).analyses[0].excluded
+
+
 def test_too_few_people_are_refused_and_the_other_contrast_goes_on(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     write_group(raw, out, people=4, contrasts=("heat", "rating"), runs=1, without=(("sub-01", "rating"), ("sub-02", "rating")))
@@ -87,8 +99,10 @@ def test_what_nobody_has_is_named(tree: tuple[Path, Path], tmp_path: Path) -> No
 def test_groups_that_are_one_with_the_site_are_refused(tree: tuple[Path, Path]) -> None:
     raw, out = tree
     table(raw, site=["a"] * 4 + ["b"] * 4, patient=["yes"] * 4 + ["no"] * 4)
-    with pytest.raises(CoSpineError, match="one with the site"):
+    with pytest.raises(CoSpineError, match="site and contrast are one"):
         plan_group(raw, out, GroupSettings(compare="patient", contrast=("heat",)))
+    with pytest.raises(CoSpineError, match="site and contrast are one"):
+        plan_group(raw, out, GroupSettings(compare="site", contrast=("heat",)))
     table(raw, site=["a"] * 4 + ["b"] * 4, patient=["yes", "no"] * 4)
     design = plan_group(raw, out, GroupSettings(compare="patient", contrast=("heat",))).analyses[0].design
     assert design.said == "yes minus no (patient)"

@@ -14,6 +14,7 @@ from cospine.pipeline.group_inputs import SPACE_OF, GroupInputs, Member, Questio
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.pipeline.settings import REGIONS
 from cospine.space.grid import Grid
+from cospine.stats.sites import within_sites
 
 FEWEST = 3
 """People below which a group, or one of two groups, is refused."""
@@ -138,7 +139,7 @@ def plan_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
 def rules_text(settings: GroupSettings) -> str:
     """The rules of exclusion, for the page."""
     return (
-        f"mean framewise displacement above {settings.max_fd:g} mm, median cord tSNR below {settings.min_cord_tsnr:g}, no map of "
+        f"mean framewise displacement above {settings.max_fd:g} mm, median cord tSNR below {settings.min_cord_tsnr:g} (or either not known), no map of "
         "the contrast in a space that is analysed, maps on another grid, missing values of what is compared or taken out"
     )
 
@@ -162,7 +163,7 @@ def design_of(people: Sequence[Member], settings: GroupSettings) -> Design:
     numbers = {name: np.array([float(one.attributes[name]) for one in people]) for name in settings.covariates}
     nuisance = {name: values - values.mean() for name, values in numbers.items()}
     site_columns = {}
-    if several and settings.compare != "site":
+    if several:
         # all sites but the last, against the last; centred, so that the first columns stay the people's own means
         for site in sorted(set(sites))[:-1]:
             column = np.array([float(one == site) for one in sites]) - np.array(
@@ -187,20 +188,13 @@ def design_of(people: Sequence[Member], settings: GroupSettings) -> Design:
             "name another column",
         )
     groups = np.array([kinds.index(value) for value in values])
-    if (
-        several
-        and settings.compare != "site"
-        and all(len({v for v, s in zip(values, sites, strict=True) if s == site}) == 1 for site in sites)
-    ):
-        raise CoSpineError(
-            "is one with the site: nobody can tell a difference of groups from one of scanners",
-            f"--compare {settings.compare}",
-            "compare groups that were measured at the same site; no site effect and no harmonisation can help",
-        )
+    alone = np.column_stack([groups == 0, groups == 1, *nuisance.values()]).astype(float)
+    _estimable(Design((*kinds, *nuisance), alone, np.array([-1.0, 1.0, *[0.0] * len(nuisance)]), None, None, ""))
+    within_sites(alone, [-1, 1, *[0] * len(nuisance)], sites)
     columns = {**{kind: (groups == n).astype(float) for n, kind in enumerate(kinds)}, **site_columns, **nuisance}
     contrast = np.zeros(len(columns))
     contrast[:2] = -1, 1
-    blocks = None if settings.compare == "site" or not several else np.array([sorted(set(sites)).index(one) for one in sites])
+    blocks = None if not several else np.array([sorted(set(sites)).index(one) for one in sites])
     said = f"{kinds[1]} minus {kinds[0]} ({settings.compare})"
     return _estimable(Design(tuple(columns), np.column_stack(list(columns.values())), contrast, blocks, groups, said))
 
@@ -286,11 +280,23 @@ def _reason(one: Member, question: Question, grids: dict[str, Grid | None], sett
 
 
 def quality_reason(one: Member, task: str, cord: bool, settings: GroupSettings) -> str:
-    """Why a person's data are not good enough for a task by the stated rules; empty where they are."""
-    if measure(one, task, "fd_mean_mm") > settings.max_fd:
-        return f"mean framewise displacement above {settings.max_fd:g} mm"
-    if cord and measure(one, task, "tsnr_cord_after") < settings.min_cord_tsnr:
-        return f"median cord tSNR below {settings.min_cord_tsnr:g}"
+    """Why a person's data are not good enough for a task by the stated rules; empty where they are.
+
+    A value that is not known cannot be said to pass; a limit that nobody can miss (``--max-fd inf``, ``--min-cord-tsnr 0``) asks
+    for none.
+    """
+    if np.isfinite(settings.max_fd):
+        moved = measure(one, task, "fd_mean_mm")
+        if np.isnan(moved):
+            return "mean framewise displacement is not known"
+        if moved > settings.max_fd:
+            return f"mean framewise displacement above {settings.max_fd:g} mm"
+    if cord and settings.min_cord_tsnr > 0:
+        clear = measure(one, task, "tsnr_cord_after")
+        if np.isnan(clear):
+            return "median cord tSNR is not known"
+        if clear < settings.min_cord_tsnr:
+            return f"median cord tSNR below {settings.min_cord_tsnr:g}"
     return ""
 
 

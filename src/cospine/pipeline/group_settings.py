@@ -25,7 +25,7 @@ class GroupSettings:
         (), "derivatives of other datasets to analyse together with these", nargs="+", type=Path, metavar="DIR"
     )
     compare: str = option(
-        "", "column of participants.tsv with two values, or site: two groups are compared (default: one group against 0)",
+        "", "column of participants.tsv with two values: two groups are compared (default: one group against 0)",
         metavar="COLUMN",
     )  # fmt: skip
     covariates: tuple[str, ...] = option((), "columns of participants.tsv with numbers, taken out", nargs="+", metavar="COLUMN")
