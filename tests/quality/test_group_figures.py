@@ -7,7 +7,8 @@ import pytest
 
 from cospine.errors import CoSpineError
 from cospine.quality import planes as pla
-from cospine.quality.group_charts import cord_grid_figure, matrix_figure, people_figure, quality_figure
+from cospine.quality.coupling_figures import matrix_figure
+from cospine.quality.group_charts import cord_grid_figure, people_figure, quality_figure
 from cospine.quality.outliers import spreads
 from cospine.quality.stat_figures import (
     CordAnatomy,

@@ -7,7 +7,8 @@ gives the same transform.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -56,8 +57,7 @@ def syn_stage(
     moving: Any,
     fixed_mask: Any,
     *,
-    metric: Literal["CC", "MI"],
-    reach: int,
+    metrics: Mapping[Literal["CC", "MI"], int],
     shrink: Sequence[int],
     iterations: Sequence[int],
     step: float,
@@ -66,12 +66,14 @@ def syn_stage(
 ) -> list[str]:
     """Arguments of a symmetric diffeomorphic stage (Avants et al., Med Image Anal 2008).
 
-    The metric is local correlation (CC, `reach` its radius in voxels of the fixed image) or mutual information (MI after Mattes,
-    `reach` its number of bins); the variances of the Gaussians that smooth each update and the whole field are in voxels squared.
+    Metrics, with equal weights, are local correlation (CC, with its radius in voxels of the fixed image) and mutual information
+    (MI after Mattes, with its number of bins); the variances of the Gaussians that smooth each update and the whole field are in
+    voxels squared.
     """
+    images = f"{_pointer(fixed)},{_pointer(moving)}"
     return [
         *("-t", f"SyN[{step},{update_variance},{total_variance}]"),
-        *("-m", f"{metric}[{_pointer(fixed)},{_pointer(moving)},1,{reach}]"),
+        *chain.from_iterable(("-m", f"{name}[{images},1,{reach}]") for name, reach in metrics.items()),
         *_levels(iterations, shrink),
         *("-x", _pointer(fixed_mask)),
     ]

@@ -1,7 +1,16 @@
-"""T1w to MNI: affine by correlation, then a diffeomorphism by mutual information of the stripped brain with the template.
+"""T1w to MNI: affine by correlation, then a diffeomorphism by local correlation and mutual information of the stripped brain.
 
-Mutual information and not local correlation: the latter bends the brain to match folds that do not correspond, and takes what
-lies below them along (error on a digital cortex with folds of its own 1.8 mm against 1.2, no better without, twice the time).
+Both metrics, for each alone fails somewhere: local correlation bends the brain to match folds that do not correspond, and takes
+what lies below them along; mutual information leaves half of a smooth bend in place. Mean error of points in the brain, mm:
+
+================================  ==========  ========  ====
+brain                             both        CC alone  MI
+================================  ==========  ========  ====
+template, bent by long waves      0.99        0.93      1.47
+digital person                    0.85        0.95      0.80
+digital person, own folds         1.90        1.97      1.37
+the two at named landmarks        0.69, 1.46  0.80, 1.86  0.55, 1.03
+================================  ==========  ========  ====
 
 The registration (SyN of antspyx; Avants et al., Med Image Anal 2008) runs on a lattice of 2 mm with its finest gradients at 4 mm:
 the finer level costs four times as much and follows noise more than it follows anatomy. The template's lattice is continued
@@ -131,13 +140,12 @@ def normalise_brain(
         clock = time.perf_counter()
         bend = syn_stage(
             *images,
-            metric="MI",
-            reach=32,
+            metrics={"CC": 3, "MI": 32},
             shrink=(6, 4, 2),
             iterations=iterations,
             step=0.25,
             update_variance=3.0,
-            total_variance=2.0,
+            total_variance=1.5,
         )
         prefix = register([bend], affine, Path(folder), "warp", seed=seed)
         warp = read_displacement(Path(f"{prefix}1Warp.nii.gz"))

@@ -15,6 +15,7 @@ from cospine.errors import CoSpineError
 from cospine.physio.pnm import Orders
 from cospine.pipeline.anatomy_files import write_anatomy
 from cospine.pipeline.anatomy_stage import AnatomySources
+from cospine.pipeline.coupling_files import combine_coupling
 from cospine.pipeline.field_stage import FieldSources
 from cospine.pipeline.given import check_given
 from cospine.pipeline.physio_stage import PhysioSources
@@ -47,6 +48,7 @@ _SHARE = {
     "spaces": 0.15,
     "noise": 0.07,
     "statistics": 0.1,
+    "coupling": 0.03,
     "quality": 0.05,
     "write": 0.12,
     "report": 0.12,
@@ -247,7 +249,9 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
                         break
                 done += part
             try:
-                combine_runs(derivatives, [run for run in participant.runnable if run.label not in {one.run for one in failed}])
+                done_runs = [run for run in participant.runnable if run.label not in {one.run for one in failed}]
+                combine_runs(derivatives, done_runs)
+                combine_coupling(derivatives, done_runs)
             except Exception as error:
                 failed.append(_failure(participant.label, "statistics of several runs", error))
                 listen(Event(participant.label, "", "", done, failed[-1].error))

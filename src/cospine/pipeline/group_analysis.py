@@ -16,7 +16,7 @@ from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 from cospine.stats.brain_regions import atlas_regions, brain_spheres, on_grid, read_label_names
 from cospine.stats.cord_regions import cord_regions
-from cospine.stats.regions import Region, RegionSet, laterality, region_means
+from cospine.stats.regions import Region, RegionSet, laterality, level_name, region_means
 
 LEAST_SHARE = 0.8
 """Share of the people that must have measured a voxel; below it is masked, never filled (METHODS)."""
@@ -239,6 +239,17 @@ def _bare(region: Region) -> str:
     for end in ("_L", "_R", "-L", "-R", "_left", "_right", " left", " right", "_lh", "_rh"):
         name = name.removesuffix(end)
     return name.replace("_", " ")
+
+
+def expected_horns(task: str, names: Sequence[str]) -> list[str]:
+    """Those horns by spinal segment among regions' names that the task is expected in; all of them for another task."""
+    horns = [name for name in names if "_spinal-" in name]
+    kind = _kind(task)
+    if not kind:
+        return horns
+    part, levels = _EXPECTED[kind]
+    ends = {f"_spinal-{level_name(level, 'spinal')}" for level in levels}
+    return [name for name in horns if part in name.split("_")[0] and any(name.endswith(end) for end in ends)]
 
 
 def _kind(task: str) -> str:

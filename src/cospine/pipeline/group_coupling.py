@@ -1,13 +1,13 @@
 """Coupling between regions over people: tables that the participant level wrote, averaged and tested."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.bids import read_tsv
 from cospine.errors import CoSpineError
+from cospine.pipeline.coupling_files import RESIDUALS, read_matrix
+from cospine.pipeline.group_nulls import PairNull, pair_nulls
 from cospine.pipeline.group_plan import FEWEST, GroupPlan, quality_reason
 from cospine.stats.coupling import across_people, fisher_z
 
@@ -27,6 +27,8 @@ class Coupling:
         Mean correlation, over Fisher's z.
     p, p_fwe : ndarray (n, n)
         Two-sided, by t over people; and corrected over all pairs, by sign flips of whole people.
+    pairs : tuple of PairNull
+        Of residuals: brain and cord against nulls.
     """
 
     task: str
@@ -37,6 +39,7 @@ class Coupling:
     r: NDArray[np.float64] = field(repr=False)
     p: NDArray[np.float64] = field(repr=False)
     p_fwe: NDArray[np.float64] = field(repr=False)
+    pairs: tuple[PairNull, ...] = field(repr=False, default=())
 
 
 def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
@@ -62,27 +65,6 @@ def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
     return tuple(found)
 
 
-def read_matrix(path: Path) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """A square table of correlations: first column `region`, perhaps `level_system`, then one column a region.
-
-    Raises
-    ------
-    CoSpineError
-        When it is none.
-    """
-    try:
-        columns = read_tsv(path)
-        rows = columns.pop("region")
-        columns.pop("level_system", None)
-        names = tuple(columns)
-        matrix = np.array([[np.nan if cell == "n/a" else float(cell) for cell in column] for column in columns.values()]).T
-    except (OSError, ValueError, KeyError) as error:
-        raise CoSpineError(f"is no table of coupling ({error})", str(path), "run the participant level again") from error
-    if tuple(rows) != names or not np.allclose(matrix, matrix.T, equal_nan=True, atol=1e-4):
-        raise CoSpineError("is no symmetric table of correlations", str(path), "run the participant level again")
-    return names, matrix
-
-
 def _averaged(
     task: str,
     kind: str,
@@ -106,4 +88,6 @@ def _averaged(
     for matrix, values in zip(square, (test.r, test.p, test.p_fwe), strict=True):
         matrix[upper] = values
         matrix.T[upper] = values
-    return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square)
+    courses = {one.name: one.courses[task] for one in plan.inputs.members if one.name in tables and task in one.courses}
+    pairs = pair_nulls(task, courses, seed=plan.settings.seed) if kind == RESIDUALS else ()
+    return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square, pairs=pairs)

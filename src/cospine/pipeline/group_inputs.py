@@ -1,6 +1,6 @@
 """What the group level reads: everyone's maps, coverage, quality and attributes, as the participant level left them on disk."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class Member:
     quality : mapping of task to mapping of run's prefix to measures
     coupling : mapping of (task, kind) to Path
         Tables of coupling between regions.
+    courses : mapping of task to Path
+        The regions' courses, of the first run.
     troubles : mapping of Question to str
         Why there is no map although there are files.
     """
@@ -88,6 +90,7 @@ class Member:
     runs: Mapping[tuple[Question, str], tuple[Effect, ...]] = field(default_factory=dict, repr=False)
     quality: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict, repr=False)
     coupling: Mapping[tuple[str, str], Path] = field(default_factory=dict, repr=False)
+    courses: Mapping[str, Path] = field(default_factory=dict, repr=False)
     troubles: Mapping[Question, str] = field(default_factory=dict)
 
 
@@ -249,7 +252,8 @@ def _member(raw: Path | None, root: Path, label: str, settings: GroupSettings, w
     files = [path for path in sorted(folder.rglob("func/*")) if _of_session(path, sessions)]
     bold = [] if raw is None else [path for path in (raw / label).rglob("func/*_bold.nii*") if _of_session(path, sessions)]
     maps: dict[tuple[Question, str], list[Path]] = {}
-    coupling: dict[tuple[str, str], Path] = {}
+    tables: dict[tuple[str, str], list[Path]] = {}
+    courses: dict[str, Path] = {}
     for path in files:
         name = parse_name(path.name)
         if name is None or "task" not in name.entities:
@@ -257,25 +261,33 @@ def _member(raw: Path | None, root: Path, label: str, settings: GroupSettings, w
         of = name.entities
         if name.suffix == "statmap" and name.extension.startswith(".nii") and of.get("stat") == "effect" and "space" in of:
             maps.setdefault((Question(_task(of), of.get("contrast", "")), of["space"]), []).append(path)
-        if name.suffix == "relmat" and name.extension == ".tsv" and "run" not in of:
-            coupling[_task(of), of.get("desc", "coupling")] = path
+        if name.suffix == "relmat" and name.extension == ".tsv":
+            tables.setdefault((_task(of), of.get("desc", "coupling")), []).append(path)
+        if name.suffix == "timeseries" and name.extension == ".tsv" and of.get("desc") == "regions":
+            courses.setdefault(_task(of), path)
     effects, runs, troubles = {}, {}, {}
     for (question, space), paths in maps.items():
-        whole = [path for path in paths if "_run-" not in path.name]
         single = [path for path in paths if "_run-" in path.name]
-        chosen = whole or single
+        chosen = _over_runs(paths)
         if len(chosen) > 1:
+            whole = chosen != single
             kind = "sessions" if whole else "runs that were not combined"
             troubles[question] = f"has maps of {len(chosen)} {kind}" + ("; choose with --session-label" if whole else "")
             continue
         effects[question, space] = _effect(chosen[0])
         if len(single) > 1:
             runs[question, space] = tuple(_effect(path) for path in single)
+    coupling = {key: chosen[0] for key, paths in tables.items() if len(chosen := _over_runs(paths)) == 1}
     tasks = {_task(name.entities) for path in (*files, *bold) if (name := parse_name(path.name)) and "task" in name.entities}
     return Member(
-        **who, tasks=frozenset(tasks), effects=effects, runs=runs, troubles=troubles, coupling=coupling,
+        **who, tasks=frozenset(tasks), effects=effects, runs=runs, troubles=troubles, coupling=coupling, courses=courses,
         quality=_quality(root, label, sessions),
     )  # fmt: skip
+
+
+def _over_runs(paths: Sequence[Path]) -> list[Path]:
+    """Those over runs together; where there are none, those of single runs. One is wanted."""
+    return [path for path in paths if "_run-" not in path.name] or list(paths)
 
 
 def _of_session(path: Path, sessions: set[str]) -> bool:

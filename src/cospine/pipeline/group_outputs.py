@@ -9,6 +9,7 @@ from cospine.pipeline.group_analysis import LEAST_SHARE, region_label
 from cospine.pipeline.group_answer import CORRECTIONS, Answer, Maps
 from cospine.pipeline.group_coupling import Coupling
 from cospine.pipeline.group_files import GroupFiles
+from cospine.pipeline.group_nulls import KINDS
 from cospine.pipeline.group_plan import GroupPlan
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.quality.outliers import JUDGED, spreads
@@ -51,6 +52,18 @@ def write_answer(files: GroupFiles, answer: Answer, settings: GroupSettings, cor
         )
 
 
+_ABOUT_PAIRS = {
+    "r": "mean correlation over people, of all slices",
+    "r_strangers": "the same between one person's brain and another's cord",
+    "p_people": "against other people's cords",
+    "p_shift": "against courses moved around in time",
+    "p_phase": "against courses of random phases",
+    "p_control": "against the same brain region with the tissue of the neck, by sign flips of people",
+    "p_all": "the largest of them",
+    "p_holm": "p_all corrected over all pairs",
+}
+
+
 def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
     """Write mean correlations and their p."""
     key = f"coupling {coupling.task} {coupling.kind}"
@@ -63,6 +76,18 @@ def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
         path = files.name(None, "relmat", ".tsv", task=task, acq=acq or None, desc=coupling.kind, stat=stat)
         columns = {"region": coupling.names, **{name: matrix[:, k] for k, name in enumerate(coupling.names)}}
         files.table(key, path, columns, {"Description": text, "Participants": list(coupling.people)}, text)
+    if coupling.pairs:
+        task, _, acq = coupling.task.partition("_acq-")
+        path = files.name(None, "pairs", ".tsv", task=task, acq=acq or None, desc=coupling.kind)
+        text = "brain with cord, named beforehand, against nulls and the neck's tissue"
+        columns = {
+            **{name: [getattr(one, name) for one in coupling.pairs] for name in ("brain", "cord", "people", "r")},
+            "r_strangers": [one.expected for one in coupling.pairs],
+            **{f"p_{name}": [one.p.get(name, np.nan) for one in coupling.pairs] for name in (*KINDS, "control")},
+            "p_all": [one.p_all for one in coupling.pairs],
+            "p_holm": [one.p_holm for one in coupling.pairs],
+        }
+        files.table(key, path, columns, {"Description": text, **_ABOUT_PAIRS}, text)
 
 
 def write_people(files: GroupFiles, plan: GroupPlan) -> None:

@@ -13,11 +13,13 @@ from cospine.pipeline.group_analysis import region_label
 from cospine.pipeline.group_answer import Answer
 from cospine.pipeline.group_coupling import Coupling
 from cospine.pipeline.group_files import GroupFiles
+from cospine.pipeline.group_nulls import KINDS
 from cospine.pipeline.group_outputs import again_columns, peak_columns, quality_runs, size_columns
 from cospine.pipeline.group_pictures import answer_figures
 from cospine.pipeline.group_plan import Analysis, GroupPlan, Refusal, rules_text
+from cospine.quality.coupling_figures import matrix_figure
 from cospine.quality.figure import Figure
-from cospine.quality.group_charts import matrix_figure, quality_figure
+from cospine.quality.group_charts import quality_figure
 from cospine.quality.group_methods import group_methods
 from cospine.quality.group_report import AnalysisReport, FlowBox, GroupReport, Table, group_html, number_text, p_text
 from cospine.quality.measures import MEASURES
@@ -299,6 +301,28 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
         "Mean correlation over people (by Fisher's z). Circles: p < 0.05 by sign flips of whole people, corrected over all "
         "pairs. The diagonal is left out.",
     )  # fmt: skip
+    parts: list[Figure | Table] = [figure]
+    if one.pairs:
+        shown = one.pairs[:12]
+        rows = tuple(
+            (pair.brain, pair.cord, f"{pair.people}", number_text(pair.r), number_text(pair.expected),
+             *(number_text(pair.p[name]) if name in pair.p else "n/a" for name in (*KINDS, "control")), number_text(pair.p_holm))
+            for pair in shown
+        )  # fmt: skip
+        parts.append(
+            Table(
+                "Brain and cord against nulls",
+                f"The {len(shown)} strongest of {len(one.pairs)} pairs named beforehand (horns by spinal segment). Their "
+                "correlation beside that of one person's brain with another's cord, and p against other people's cords, "
+                "courses moved in time, courses of random phases, and the same brain region with the tissue of the neck. "
+                "The last column takes the largest of these, corrected over all pairs (Holm). All slices count here; what leaks between "
+                "simultaneous ones is told by the difference between the matrices with and without them.",
+                ("brain", "cord", "people", "r", "r of strangers", "p people", "p shift", "p phase", "p neck", "p all, Holm"),
+                rows,
+                (),
+                files.relative(files.name(None, "pairs", ".tsv", **_task_entities(one.task), desc=one.kind)),
+            )
+        )
     key = f"coupling {one.task} {one.kind}"
     return AnalysisReport(
         key="k-" + "".join(letter if letter.isalnum() else "-" for letter in f"{one.task}-{one.kind}"),
@@ -306,9 +330,14 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
         verdicts=(line,),
         numbers=(Number("People", f"{len(one.people)}"), Number("Regions", f"{len(one.names)}")),
         notes=tuple(f"{name} left out: {reason}." for name, reason in one.excluded),
-        parts=(figure,),
+        parts=tuple(parts),
         outputs=files.listed(key),
     )
+
+
+def _task_entities(task: str) -> dict[str, str | None]:
+    label, _, acq = task.partition("_acq-")
+    return {"task": label, "acq": acq or None}
 
 
 def _quality(plan: GroupPlan) -> tuple[Figure | Table, ...]:

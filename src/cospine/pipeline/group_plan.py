@@ -139,8 +139,9 @@ def plan_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
 def rules_text(settings: GroupSettings) -> str:
     """The rules of exclusion, for the page."""
     return (
-        f"mean framewise displacement above {settings.max_fd:g} mm, median cord tSNR below {settings.min_cord_tsnr:g} (or either not known), no map of "
-        "the contrast in a space that is analysed, maps on another grid, missing values of what is compared or taken out"
+        f"mean framewise displacement above {settings.max_fd:g} mm, median cord tSNR below {settings.min_cord_tsnr:g}, "
+        "either of them not known, no map of the contrast in a space that is analysed, maps on another grid, "
+        "missing values of what is compared or taken out"
     )
 
 

@@ -14,6 +14,7 @@ from cospine.bids import Derivatives, Run, load_bold, load_events
 from cospine.errors import CoSpineError
 from cospine.pipeline.anatomy_files import write_placement, write_space
 from cospine.pipeline.anatomy_stage import AnatomySources
+from cospine.pipeline.coupling_stage import couple
 from cospine.pipeline.field_stage import Distortion, FieldSources, as_distorted, correct
 from cospine.pipeline.given import given_files, load_given
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
@@ -162,6 +163,7 @@ def process_run(
         )
     events = () if "events" in settings.ignore else load_events(run)
     noise, statistics, no_task = None, None, "level minimal leaves it out"
+    coupled, no_coupling = None, no_task
     if settings.level == "full":
         said("noise")
         physiology = recordings.of(run)
@@ -176,8 +178,14 @@ def process_run(
             except CoSpineError as error:  # events that fit no model are no reason to lose the run
                 no_task = str(error)
                 logger.warning("%s: no statistics: %s", run.label, error)
+            said("coupling")
+            try:
+                coupled, no_coupling = couple(run, grid, model, statistics, corrected, mean, brain, cord_mask, placement)
+            except CoSpineError as error:
+                no_coupling = str(error)
+                logger.warning("%s: no coupling: %s", run.label, error)
         else:
-            no_task = "thermal denoising leaves an unknown number of degrees of freedom"
+            no_task = no_coupling = "thermal denoising leaves an unknown number of degrees of freedom"
         noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, share_of_simultaneous(run, model, series), task)
     del series
 
@@ -211,6 +219,8 @@ def process_run(
         thermal=thermal,
         task=statistics,
         no_task=no_task,
+        coupling=coupled,
+        no_coupling=no_coupling,
         sd_before=sd_before,
         sd=sd,
         mean=mean,

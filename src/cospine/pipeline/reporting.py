@@ -13,6 +13,7 @@ from cospine.bids import Dataset, Participant, Run
 from cospine.field.breathing import BreathingShift
 from cospine.pipeline.anatomy_report import AnatomyReport, PlacementReport, run_mask_verdict
 from cospine.pipeline.anatomy_stage import Anatomy
+from cospine.pipeline.coupling_report import CouplingReport
 from cospine.pipeline.field_report import FieldReport, breathing_figure, breathing_of, method_of
 from cospine.pipeline.noise_report import NoiseReport
 from cospine.pipeline.run_result import RunResult
@@ -78,7 +79,10 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
     task = None if result.task is None else TaskReport(result, result.task)
     if task is None:
         notes.append(f"No statistics: {result.no_task}.")
-    parts = [part for part in (placed, noise, task) if part is not None]
+    coupled = None if result.coupling is None else CouplingReport(result.coupling)
+    if coupled is None:
+        notes.append(f"No coupling: {result.no_coupling}.")
+    parts = [part for part in (placed, noise, task, coupled) if part is not None]
     verdicts, numbers = _summary(result, field)
     page = RunReport(
         prefix=run.prefix,

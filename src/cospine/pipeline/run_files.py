@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cospine.bids import Derivatives, Run
 from cospine.motion.brain import HeadMotion
 from cospine.pipeline.anatomy_files import cord_method
+from cospine.pipeline.coupling_files import write_coupling
 from cospine.pipeline.field_stage import Choice, Distortion, Source
 from cospine.pipeline.given import given_peaks_file
 from cospine.pipeline.motion_stage import Motion
@@ -22,7 +23,7 @@ from cospine.space.io import itk_series
 
 VERSIONS = {
     "denoise": "1", "masks": "3", "motion": "3", "field": "1", "resample": "2", "spaces": "2", "noise": "1",
-    "statistics": "1", "quality": "3",
+    "statistics": "1", "coupling": "1", "quality": "3",
 }  # fmt: skip
 
 
@@ -131,6 +132,7 @@ def write_run(
     statistics: tuple[Path, ...] = ()
     if result.task is not None:
         statistics = write_statistics(out, run, result.task, grid, {**basis, **corrected_with})
+    coupled = () if result.coupling is None else write_coupling(out, run, result.coupling)
     parameters = settings.parameters()
     source = result.choice.source
     fields = () if source is None else source.fieldmap.images
@@ -154,6 +156,7 @@ def write_run(
         *spaces,
         Step("noise", VERSIONS["noise"], (*files, bold, *physio), parameters, tuple(noise_written)),
         *((Step("statistics", VERSIONS["statistics"], modelled, parameters, statistics),) if statistics else ()),
+        *((Step("coupling", VERSIONS["coupling"], modelled, parameters, coupled),) if coupled else ()),
         Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
     )
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cospine.anatomy.segmentation import CordSegmentation
 from cospine.bids import Run
+from cospine.pipeline.coupling_stage import RunCoupling
 from cospine.pipeline.field_stage import Choice, Distortion
 from cospine.pipeline.motion_stage import Motion
 from cospine.pipeline.noise_stage import Noise
@@ -25,7 +26,7 @@ class RunResult:
     `distortion` is None without a field, and `choice` says why; `brain` and `cord` are the masks in the space of the corrected
     series, `segmentation` says more of the latter; `placement` is None without an anatomical image or when the run could not be
     aligned to it, and `unplaced` says why; `noise` is None at level minimal, `thermal` unless the series was denoised.
-    `task` is None without a model for its events, and `no_task` says why.
+    `task` is None without a model for its events, and `no_task` says why; so `coupling` and `no_coupling`.
     `tsnr_before` and `sd_before` are those of the series that correction began with: the stored one, or the denoised.
     """
 
@@ -53,6 +54,8 @@ class RunResult:
     thermal: Thermal | None
     task: TaskResult | None
     no_task: str
+    coupling: RunCoupling | None
+    no_coupling: str
     mean: NDArray[np.float32] = field(repr=False)
     series: NDArray[np.float32] = field(repr=False)
     events: tuple[tuple[float, float, str], ...]

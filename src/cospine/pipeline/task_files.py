@@ -156,7 +156,7 @@ def _combined(out: Derivatives, prefix: str, space: str, contrast: str, maps: Se
         result[stat][everywhere] = value
     about = {
         **{key: value for key, value in sidecars[0].items() if key not in ("Sources", "Units", "Notes", "DegreesOfFreedom")},
-        "Description": f"Fixed effects over {len(maps)} runs, where all have an estimate; degrees of freedom: median of the voxels",
+        "Description": f"Fixed effects over {len(maps)} runs, where all have an estimate; degrees of freedom are their median",
         "DegreesOfFreedom": round(float(np.median(both.dof)), 1),
         "Sources": [out.uri(one.effect) for one in maps],
     }

@@ -64,6 +64,8 @@ MEASURES: dict[str, tuple[str, str]] = {
     "noise_r2adj_cord_percent": ("cord", "variance beyond chance that the noise model takes, adjusted partial R²"),
     "residual_df_min": ("", "degrees of freedom that the whole model leaves in the slice that has fewest"),
     "task_residual_df_min": ("", "degrees of freedom of the first level in the slice that has fewest"),
+    "coupling_r_simultaneous_slices": ("", "mean correlation of residuals of brain and cord in slices excited together"),
+    "coupling_r_neighbouring_slices": ("", "the same in slices one off"),
     "task_noise_r2_median": ("", "median over slices of the R² of all noise columns on the task"),
     "task_noise_vif_median": ("", "median over slices of the variance inflation of the task by all noise columns"),
     "simultaneous_r": ("", "correlation of slices that were excited together, where it is sharpest"),

@@ -82,6 +82,10 @@ _WORSLEY = (
     "Worsley KJ, Liao CH, Aston J, Petre V, Duncan GH, Morales F, Evans AC (2002) A general statistical analysis for fMRI data. "
     "NeuroImage 15:1–15. doi:10.1006/nimg.2001.0933"
 )
+_RISSMAN = (
+    "Rissman J, Gazzaley A, D'Esposito M (2004) Measuring functional connectivity during distinct stages of a cognitive task. "
+    "NeuroImage 23:752–763. doi:10.1016/j.neuroimage.2004.06.035"
+)
 _VERAART = (
     "Veraart J, Novikov DS, Christiaens D, Ades-aron B, Sijbers J, Fieremans E (2016) Denoising of diffusion MRI using random "
     "matrix theory. NeuroImage 142:394–406. doi:10.1016/j.neuroimage.2016.08.016"
@@ -349,6 +353,26 @@ def _slow_responses(*, rvt: bool, hrv: bool) -> tuple[str, list[str]]:
 def _listed(parts: Sequence[str]) -> str:
     """Words in a row, with "and" before the last."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def coupling_methods(*, trials: bool) -> MethodsText:
+    """Methods text of coupling.
+
+    Parameters
+    ----------
+    trials : bool
+        Whether responses to single trials were correlated too.
+    """
+    text = (
+        "Coupling was measured natively: horns of spinal segments (from PAM50) and spheres (from MNI) were brought to the run. "
+        "The means of each region in each slice, drift, motion, physiology and task held fixed, were shifted to one time "
+        "(band-limited) and correlated, with and without pairs of slices that are excited together."
+    )
+    if trials:
+        text += (
+            " Responses to single trials (least squares, separately for each) were correlated over trials (Rissman et al., 2004)."
+        )
+    return MethodsText((text,), (_RISSMAN,) if trials else ())
 
 
 def statistics_methods(hrf: str, smoothing_mm: Mapping[str, tuple[float, float, float]], *, slice_times: bool) -> MethodsText:

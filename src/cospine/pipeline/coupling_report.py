@@ -1,0 +1,59 @@
+"""What the report says and shows of coupling."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cospine.pipeline.coupling_stage import RunCoupling
+from cospine.quality.coupling_figures import matrix_figure
+from cospine.quality.figure import Figure
+from cospine.quality.methods import MethodsText, coupling_methods
+from cospine.quality.report import Number, Verdict
+
+
+@dataclass(frozen=True)
+class CouplingReport:
+    """The part of a run's page about coupling."""
+
+    coupling: RunCoupling
+
+    def notes(self) -> list[str]:
+        """What was left out."""
+        return [f"Coupling: {note}" for note in self.coupling.notes]
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """None: a correlation of one person's autocorrelated courses has no p worth its name."""
+        return ()
+
+    def numbers(self) -> tuple[Number, ...]:
+        """None of a single run."""
+        return ()
+
+    def further(self) -> dict[str, float]:
+        """Measures that no headline number shows."""
+        simultaneous, beside = self.coupling.between()
+        return {"coupling_r_simultaneous_slices": simultaneous, "coupling_r_neighbouring_slices": beside}
+
+    def figures(self) -> list[Figure]:
+        """Matrices with and without simultaneous slices, and over trials."""
+        found = self.coupling.residuals
+        names = [one.name for one in found.a]
+        matrices = {"without simultaneous slices": found.r_without, "all slices": found.r}
+        simultaneous, beside = self.coupling.between()
+        said = "Correlation of what task and noise model leave in each region, at one common time. Horns are of spinal segments."
+        if np.isfinite(simultaneous) and np.isfinite(beside):
+            said += (
+                f" Slices of brain and cord that are excited together correlate by {simultaneous:.3f} on average, those "
+                f"one slice off, which share anatomy and physiology alone, by {beside:.3f}: the difference is leakage."
+            )
+        said += " No p is given: it takes a group."
+        figures = [matrix_figure("Coupling of regions", matrices, {}, names, said)]
+        for condition, one in self.coupling.betas.items():
+            said = f"Correlation over responses to {one.samples} single trials, without slices that are excited together."
+            title = f"Coupling over trials: {condition}"
+            figures.append(matrix_figure(title, {condition: one.r_without}, {}, [region.name for region in one.a], said))
+        return figures
+
+    def methods(self) -> MethodsText:
+        """Methods text."""
+        return coupling_methods(trials=bool(self.coupling.betas))
