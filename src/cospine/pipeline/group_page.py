@@ -315,8 +315,8 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
                 f"The {len(shown)} strongest of {len(one.pairs)} pairs named beforehand (horns by spinal segment). Their "
                 "correlation beside that of one person's brain with another's cord, and p against other people's cords, "
                 "courses moved in time, courses of random phases, and the same brain region with the tissue of the neck. "
-                "The last column takes the largest of these, corrected over all pairs (Holm). All slices count here; what leaks between "
-                "simultaneous ones is told by the difference between the matrices with and without them.",
+                "The last column takes the largest of these, corrected over all pairs (Holm). All slices count here; what leaks "
+                "between simultaneous ones is told by the difference between the matrices with and without them.",
                 ("brain", "cord", "people", "r", "r of strangers", "p people", "p shift", "p phase", "p neck", "p all, Holm"),
                 rows,
                 (),
