@@ -54,7 +54,12 @@ def read(path: Path) -> tuple[NDArray[np.float32], Grid]:
 
 def true_map(folder: Path) -> Displacement:
     """MNI point to T1w point."""
-    vectors, grid = read(next(folder.glob("*_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz")))
+    return true_displacement(next(folder.glob("*_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz")))
+
+
+def true_displacement(path: Path) -> Displacement:
+    """A displacement field of the truth."""
+    vectors, grid = read(path)
     return Displacement(grid, vectors[:, :, :, 0, :] * _LPS)
 
 
