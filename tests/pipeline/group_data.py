@@ -117,7 +117,13 @@ def write_group(
                     write_nifti(stem.with_name(f"{stem.name}_stat-variance_statmap.nii.gz"), 0.02 * estimated, grid.affine)
                     write_json(
                         stem.with_name(f"{stem.name}_statmap.json"),
-                        {"Units": "%", "Model": "pain", "HRF": "spm", "Smoothing_mm": [6, 6, 6], "CordTemplate": template.source},
+                        {
+                            "Units": "%",
+                            "Model": "pain",
+                            "HRF": "spm",
+                            "Smoothing_mm": [6, 6, 6],
+                            "SpatialReference": template.source,
+                        },
                     )
                     if run:
                         write_nifti(

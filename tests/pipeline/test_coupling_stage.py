@@ -75,8 +75,11 @@ def made(regions: RegionSet, tmp_path: Path, *, leak: bool = False) -> Any:
 
 
 def coupled(placed: Any, one: Any, **changes: Any) -> Any:
-    run = SimpleNamespace(**{**vars(one.run), **changes})
-    return couple(run, GRID, one.noise, None, one.series, placed.mean, placed.brain, placed.cord, placed.placement)
+    given = {
+        "run": one.run, "grid": GRID, "noise": one.noise, "task": None, "corrected": one.series, "mean": placed.mean,
+        "brain": placed.brain, "cord": placed.cord, "placement": placed.placement, "slice_times_s": np.array(TIMES),
+    }  # fmt: skip
+    return couple(**{**given, **changes})
 
 
 def test_regions_lie_where_the_templates_have_them(regions: RegionSet, placed: Any) -> None:
@@ -138,17 +141,7 @@ def test_slices_excited_together_are_left_out(regions: RegionSet, placed: Any, t
 def test_files_and_runs_together(regions: RegionSet, placed: Any, tmp_path: Path) -> None:
     one = made(regions, tmp_path)
     task = SimpleNamespace(columns=SimpleNamespace(beside=lambda designs: designs))
-    found, _ = couple(
-        one.run,
-        GRID,
-        one.noise,
-        task,
-        one.series,
-        placed.mean,
-        placed.brain,
-        placed.cord,
-        placed.placement,  # type: ignore[arg-type]
-    )
+    found, _ = coupled(placed, one, task=task)
     assert set(found.betas) == {"grasp"}
     out = Derivatives(tmp_path / "out", tmp_path / "raw")
     runs: Any = [
@@ -160,10 +153,13 @@ def test_files_and_runs_together(regions: RegionSet, placed: Any, tmp_path: Path
     assert len(written) == 4
     courses = read_tsv(written[-1])
     assert len(courses[COUPLED[0]]) == VOLUMES - 2
+    stale = out.root / "sub-01/func/sub-01_task-motorL_desc-old_relmat.tsv"
+    stale.write_text("region\n")
     both = combine_coupling(out, runs)
     assert [path.name for path in both] == [
         f"sub-01_task-motorL_desc-{kind}_relmat.tsv" for kind in ("betasGrasp", "everyslice", "residuals")
     ]
+    assert not list((out.root / "sub-01/func").glob("*_desc-old_*"))  # what was combined before is no result of these runs
     names, r = read_matrix(both[-1])
     np.testing.assert_allclose(r, read_matrix(written[0])[1], atol=2e-5)
     assert names == read_matrix(written[0])[0]
@@ -173,8 +169,6 @@ def test_without_templates_times_or_freedom_it_says_why(regions: RegionSet, plac
     one = made(regions, tmp_path)
     assert "times of the slices" in coupled(placed, one, slice_times_s=None)[1]
     nowhere = SimpleNamespace(anatomy=SimpleNamespace(to_mni=None, to_pam50=None))
-    said = couple(one.run, GRID, one.noise, None, one.series, placed.mean, placed.brain, placed.cord, nowhere)[1]  # type: ignore[arg-type]
-    assert "templates" in said
+    assert "templates" in coupled(placed, one, placement=nowhere)[1]
     many = SimpleNamespace(rows=one.noise.rows, designs=lambda: np.zeros((SLICES, VOLUMES, 140)))
-    said = couple(one.run, GRID, many, None, one.series, placed.mean, placed.brain, placed.cord, placed.placement)[1]  # type: ignore[arg-type]
-    assert "degrees of freedom" in said
+    assert "degrees of freedom" in coupled(placed, one, noise=many)[1]

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import nibabel as nib
@@ -10,6 +11,8 @@ import pytest
 
 from cospine.bids.tables import read_json, read_tsv
 from cospine.cli.main import main
+from cospine.pipeline.group import over_contrasts
+from cospine.pipeline.group_answer import CORRECTIONS, Answer, Maps
 from tests.pipeline.group_data import HORN_MM, INSULA_MM, MNI, PAM50, write_group
 
 STEM = "task-pain"
@@ -152,7 +155,7 @@ def test_two_groups_are_compared_in_a_folder_of_their_own(tmp_path: Path, monkey
     assert not (out / "group.html").exists()
     sidecar = read_json(out / "group" / "compare-sex" / f"{STEM}_space-{MNI}_contrast-heat_statmap.json")
     assert sidecar["Test"] == "M minus F (sex)"
-    assert sidecar["ExchangeabilityBlocks"] == ["north"] * 4 + ["south"] * 4
+    assert list(sidecar["Design"]) == ["F", "M", "site north"]
 
 
 @pytest.mark.parametrize(
@@ -178,3 +181,19 @@ def test_flags_of_the_group_make_no_sense_for_participants(tmp_path: Path, capsy
     write_group(tmp_path / "raw", tmp_path / "out", people=3, runs=1)
     assert main(["run", str(tmp_path / "raw"), str(tmp_path / "out"), "participant", "--compare", "sex"]) == 2
     assert "--compare: has no meaning at the participant level" in capsys.readouterr().err
+
+
+def test_maps_are_corrected_over_contrasts_and_keep_their_order() -> None:
+    def answer(*maps: list[float]) -> Any:
+        parts = {
+            region: Maps(region, "x", None, None, None, None, None, None, None, {kind: np.array(p) for kind in CORRECTIONS})  # type: ignore[arg-type]
+            for region, p in zip(("brain", "cord"), maps, strict=True)
+        }
+        return Answer(None, parts, 5000, 1e9, "sign flips")  # type: ignore[arg-type]
+
+    found = over_contrasts([answer([0.02, 0.4], [0.5, np.nan]), answer([0.3, 0.9], [0.01, 0.2])])
+    np.testing.assert_allclose(found[1].maps["cord"].corrected["tfce"], [0.02, 0.4])
+    np.testing.assert_allclose(found[1].maps["brain"].corrected["tfce"], [0.6, 1.0])
+    np.testing.assert_allclose(found[0].maps["brain"].corrected["tfce"], [0.02, 0.4])
+    np.testing.assert_allclose(found[0].maps["cord"].corrected["tfce"], [0.5, np.nan])
+    assert found[0].smallest_p == 2 / 5000

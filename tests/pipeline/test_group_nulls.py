@@ -56,6 +56,31 @@ def test_what_strangers_or_the_neck_have_too_does_not(tmp_path: Path, kind: str,
     assert found.p_holm > 0.05
 
 
+def test_a_strong_pair_survives_correction_over_as_many_pairs_as_there_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    paths = {}
+    for n in range(12):
+        own = noise(rng)
+        horns = {f"dorsal_{side}_spinal-C{level}": noise(rng) for side in "LR" for level in (5, 6, 7)}
+        spheres = {f"sphere{k}": noise(rng) for k in range(10)}
+        table = {**horns, **spheres, "sphere3": own, HORN: own + 0.5 * noise(rng)}
+        paths[f"sub-{n}"] = tmp_path / f"{n}.tsv"
+        write_tsv(paths[f"sub-{n}"], {name: values.tolist() for name, values in table.items()})
+    pairs = pair_nulls("pain", paths, seed=1)
+    assert len(pairs) == 60
+    assert (pairs[0].brain, pairs[0].cord) == ("sphere3", HORN)
+    assert pairs[0].p_holm < 0.02
+    assert all(one.p_holm > 0.05 for one in pairs[1:])
+
+
+def test_a_course_that_does_not_vary_is_nobodys_coupling(tmp_path: Path) -> None:
+    paths = written(tmp_path, "own", 6)
+    first = next(iter(paths.values()))
+    lines = first.read_text().splitlines()
+    write_tsv(first, {name: [0.0] * (len(lines) - 1) for name in lines[0].split("\t")})
+    assert {one.people for one in pair_nulls("pain", paths, seed=1)} == {5}
+
+
 def test_another_task_has_all_horns_and_three_people_are_too_few(tmp_path: Path) -> None:
     assert len({one.cord for one in pair_nulls("rest", written(tmp_path, "none", 4), seed=1)}) == 3
     assert pair_nulls("pain", written(tmp_path, "none", 3), seed=1) == ()

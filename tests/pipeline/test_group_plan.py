@@ -70,9 +70,38 @@ def test_what_is_not_known_does_not_pass_a_rule(tree: tuple[Path, Path]) -> None
     del content["Measures"]["fd_mean_mm"]
     write_json(path, content)
     assert dict(plan_group(raw, out, GroupSettings(contrast=("heat",))).analyses[0].excluded) == {
-        "sub-06": "mean framewise displacement is not known"
+        "sub-06": "mean framewise displacement is not known (--max-fd inf does not ask for it)"
     }
     assert not plan_group(raw, out, GroupSettings(contrast=("heat",), max_fd=float("inf"))).analyses[0].excluded
+
+
+def test_who_has_no_site_among_others_who_have_is_left_out(tree: tuple[Path, Path]) -> None:
+    raw, out = tree
+    table(raw, site=["a"] * 4 + ["b"] * 3 + ["n/a"])
+    plan = plan_group(raw, out, GroupSettings(contrast=("heat",)))
+    assert dict(plan.analyses[0].excluded) == {"sub-08": "no value of site"}
+    assert plan.analyses[0].design.names == ("mean", "site a")
+
+
+def test_head_motion_is_not_asked_for_in_the_cord_alone(tree: tuple[Path, Path]) -> None:
+    raw, out = tree
+    for path in (out / "logs").glob("*_quality.json"):
+        content = read_json(path)
+        del content["Measures"]["fd_mean_mm"]
+        write_json(path, content)
+    assert not plan_group(raw, out, GroupSettings(contrast=("heat",), regions=("cord",))).analyses[0].excluded
+
+
+def test_several_sessions_are_named_with_the_remedy(tree: tuple[Path, Path]) -> None:
+    raw, out = tree
+    for path in sorted((out / "sub-02" / "func").glob("*_task-pain_space-*heat*")):
+        for session in ("1", "2"):
+            other = out / "sub-02" / f"ses-{session}" / "func" / path.name.replace("sub-02_", f"sub-02_ses-{session}_")
+            other.parent.mkdir(parents=True, exist_ok=True)
+            other.write_bytes(path.read_bytes())
+        path.unlink()
+    reason = dict(plan_group(raw, out, GroupSettings(contrast=("heat",))).analyses[0].excluded)["sub-02"]
+    assert "several sessions; choose one with --session-label" in reason
 
 
 def test_too_few_people_are_refused_and_the_other_contrast_goes_on(tmp_path: Path) -> None:
@@ -90,6 +119,10 @@ def test_what_nobody_has_is_named(tree: tuple[Path, Path], tmp_path: Path) -> No
         plan_group(*tree, GroupSettings(contrast=("cold",)))
     with pytest.raises(CoSpineError, match="not there: sub-99"):
         plan_group(*tree, GroupSettings(participant_label=("99",)))
+    with pytest.raises(CoSpineError, match=r"--exclude|not there: sub-1"):
+        plan_group(*tree, GroupSettings(exclude=("sub-1",)))
+    with pytest.raises(CoSpineError, match="is no BIDS dataset"):
+        plan_group(tmp_path, tree[1], GroupSettings())
     with pytest.raises(CoSpineError, match="nobody did motor"):
         plan_group(*tree, GroupSettings(task=("motor",)))
     with pytest.raises(CoSpineError, match="no folder of derivatives"):
@@ -106,8 +139,7 @@ def test_groups_that_are_one_with_the_site_are_refused(tree: tuple[Path, Path]) 
     table(raw, site=["a"] * 4 + ["b"] * 4, patient=["yes", "no"] * 4)
     design = plan_group(raw, out, GroupSettings(compare="patient", contrast=("heat",))).analyses[0].design
     assert design.said == "yes minus no (patient)"
-    assert design.blocks is not None
-    np.testing.assert_array_equal(design.blocks, [0] * 4 + [1] * 4)
+    assert "site a" in design.names
     np.testing.assert_array_equal(design.contrast[:2], [-1, 1])
 
 

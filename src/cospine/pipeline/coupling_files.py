@@ -34,7 +34,7 @@ def write_coupling(out: Derivatives, run: Run, found: RunCoupling) -> tuple[Path
     for condition, coupling in found.betas.items():
         table(label_of(f"betas {condition}"), coupling, True, f"Correlation over responses to single trials (LSS); {_WITHOUT}")
     path = out.path(run, "timeseries", ".tsv", desc="regions")
-    courses = {one.region.name: _written(one.mean) for one in found.series}
+    courses = {one.region.name: one.mean for one in found.series}
     out.write_tsv(path, courses, {"Description": "Mean residuals of regions at the middle of the slice times, steady volumes"})
     written.append(path)
     return tuple(written)
@@ -54,6 +54,7 @@ def combine_coupling(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
                 together.setdefault(prefix, {}).setdefault(name.entities["desc"], []).append(path)
     written = []
     for prefix, kinds in sorted(together.items()):
+        remove_combined(out, prefix, "relmat")
         for kind, paths in sorted(kinds.items()):
             if len(paths) < 2:
                 continue
@@ -64,6 +65,14 @@ def combine_coupling(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
     return tuple(written)
 
 
+def remove_combined(out: Derivatives, prefix: str, suffix: str) -> None:
+    """Remove what runs were combined into before one of them was processed again: it would pass for its result."""
+    for path in out.path(prefix, suffix, ".tsv", datatype="func").parent.glob(f"{prefix}_*_{suffix}.*"):
+        name = parse_name(path.name)
+        if name is not None and name.entities.get("run") is None:
+            path.unlink()
+
+
 def mean_matrix(tables: Sequence[tuple[tuple[str, ...], NDArray[np.float64]]]) -> Mapping[str, list[str]]:
     """Mean of tables over the regions that all have, by Fisher's z."""
     names = [name for name in tables[0][0] if all(name in others for others, _ in tables)]
@@ -72,7 +81,13 @@ def mean_matrix(tables: Sequence[tuple[tuple[str, ...], NDArray[np.float64]]]) -
         at = [own.index(name) for name in names]
         stack.append(fisher_z(matrix[np.ix_(at, at)]))
     r = np.tanh(np.mean(stack, axis=0))
-    return {"region": names, **{name: _written(r[:, k]) for k, name in enumerate(names)}}
+    systems = [level_system_of(name) for name in names]
+    return {"region": names, "level_system": systems, **{name: _written(r[:, k]) for k, name in enumerate(names)}}
+
+
+def level_system_of(region: str) -> str:
+    """How the level in a region's name is counted: `spinal`, `vertebral`, or `none`."""
+    return next((system for system in ("spinal", "vertebral") if f"_{system}-" in region), "none")
 
 
 def read_matrix(path: Path) -> tuple[tuple[str, ...], NDArray[np.float64]]:

@@ -93,6 +93,7 @@ def couple(
     brain: NDArray[np.bool_],
     cord: NDArray[np.bool_],
     placement: Placement | None,
+    slice_times_s: NDArray[np.float64] | None,
 ) -> tuple[RunCoupling | None, str]:
     """Coupling of a run, or why there is none.
 
@@ -111,6 +112,8 @@ def couple(
         Masks in its space.
     placement : Placement or None
         Where the run lies in the templates.
+    slice_times_s : ndarray (slices,) or None
+        As the run was processed with them; None where they are not known or were ignored.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def couple(
     """
     if placement is None or placement.anatomy.to_mni is None or placement.anatomy.to_pam50 is None:
         return None, "brain and cord were not both brought to their templates"
-    if run.slice_times_s is None:
+    if slice_times_s is None:
         return None, "the times of the slices are not known"
     designs = noise.designs() if task is None else task.columns.beside(noise.designs())
     free = int(np.count_nonzero(noise.rows)) - 1 - designs.shape[2]
@@ -133,11 +136,11 @@ def couple(
     series, folded = fold(corrected, regions, run.slice_axis)
     inside = folded.labels > 0
     left = residual_series(series, designs, inside, rows=noise.rows)
-    courses = regional_series(left, folded, run.slice_times_s, run.tr_s, rows=noise.rows)
+    courses = regional_series(left, folded, slice_times_s, run.tr_s, rows=noise.rows)
     if len(courses) < 2:
         return None, "fewer than two regions hold a signal"
-    betas, notes = _of_trials(run, noise, series, folded) if task is not None else ({}, ())
-    found = coupling(courses, slice_times_s=run.slice_times_s)
+    betas, notes = _of_trials(run, noise, series, folded, slice_times_s) if task is not None else ({}, ())
+    found = coupling(courses, slice_times_s=slice_times_s)
     return RunCoupling(regions, courses, found, betas, free, (*regions.notes, *notes)), ""
 
 
@@ -254,11 +257,10 @@ def _neck(
 
 
 def _of_trials(
-    run: Run, noise: NoiseModel, series: NDArray[np.float32], folded: RegionSet
+    run: Run, noise: NoiseModel, series: NDArray[np.float32], folded: RegionSet, slice_times_s: NDArray[np.float64]
 ) -> tuple[dict[str, Coupling], tuple[str, ...]]:
     """Coupling of responses to single trials, by condition; and why of some there is none."""
     assert run.events is not None  # there is a task
-    assert run.slice_times_s is not None
     rows, _ = event_rows(read_tsv(run.events), run.task, run.volumes * run.tr_s)
     conditions = rows.columns["trial_type"]
     trials = trial_columns(rows.onsets_s, rows.durations_s, noise.times_s)
@@ -271,7 +273,7 @@ def _of_trials(
             weights = trial_weights(trials, noise.designs(), conditions, rows=noise.rows)
             maps = beta_maps(series, weights, folded.labels > 0, rows=noise.rows)
         try:
-            found[condition] = coupling(beta_series(maps, folded, conditions, condition), slice_times_s=run.slice_times_s)
+            found[condition] = coupling(beta_series(maps, folded, conditions, condition), slice_times_s=slice_times_s)
         except CoSpineError as error:
             notes.append(f"No coupling over trials of {condition}: {error.what}.")
     return found, tuple(notes)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cospine.bids import Derivatives
 from cospine.errors import CoSpineError
 from cospine.pipeline.group_analysis import laterality_of, pairs_beforehand, region_sets, regional, run_values, stacked
-from cospine.pipeline.group_answer import Answer, Tested, answer_of, tested_regions
+from cospine.pipeline.group_answer import CORRECTIONS, Answer, Tested, answer_of, tested_regions
 from cospine.pipeline.group_coupling import coupling_of
 from cospine.pipeline.group_files import GroupFiles
 from cospine.pipeline.group_outputs import write_answer, write_coupling, write_people
@@ -75,7 +75,8 @@ def group_level(plan: GroupPlan, bids_dir: Path, output_dir: Path, listen: Liste
         raise CoSpineError("; ".join(str(one.error) for one in refusals), "group", "mend what is named")
     answers = _corrected(answers)
     listen(Event("group", "report", "coupling", 0.8))
-    couplings = coupling_of(plan)
+    # pairs of people that a comparison would need are not asked yet: both groups together would answer another question
+    couplings = () if settings.compare else coupling_of(plan)
     out = Derivatives(output_dir.resolve(), bids_dir.resolve())
     aside = f"compare-{settings.compare}" if settings.compare else ""
     files = GroupFiles(out, out.root / "group" / aside)
@@ -99,9 +100,9 @@ def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: L
     stacks = stacked(analysis, cord)
     at = 0.8 * (number + 0.3) / len(plan.analyses)
     listen(Event("group", analysis.label, "permutations", at))
+    sets = region_sets(analysis.question.task, stacks, cord, settings)
     answer = answer_of(analysis, stacks, settings)
     listen(Event("group", analysis.label, "regions", 0.8 * (number + 0.9) / len(plan.analyses)))
-    sets = region_sets(analysis.question.task, stacks, cord, settings)
     means = regional(analysis, stacks, cord, settings)
     tests = {name: tested_regions(one.values, analysis.design, settings) for name, one in means.items()}
     sides = {name: laterality_of(one) for name, one in means.items() if name in ("spinal", "spheres")}
@@ -111,10 +112,42 @@ def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: L
 
 
 def _corrected(answers: Sequence[Answer]) -> list[Answer]:
-    """Holm over the regions named beforehand of all contrasts; apart for sides, which are another question."""
-    primary = _holm_over([(a.region_tests, {name: one.primary for name, one in a.regional.items()}) for a in answers])
+    """Holm over contrasts: maps; regions named beforehand; apart from these an atlas, and sides, which are other questions."""
+    answers = over_contrasts(answers)
+    primary, family = [], 0
+    for atlas in (False, True):
+        chosen = [
+            (a.region_tests, {name: one.primary & ((name == "atlas") == atlas) for name, one in a.regional.items()})
+            for a in answers
+        ]
+        primary.append(_holm_over(chosen))
+        family = max(family, sum(int(mask.sum()) for _, masks in chosen for mask in masks.values()))
+    both = [{name: np.fmin(p[name], q[name]) for name in p} for p, q in zip(*primary, strict=True)]
     sides = _holm_over([(a.side_tests, {name: pairs_beforehand(a.regional[name]) for name in a.side_tests}) for a in answers])
-    return [one.with_corrected(p, q) for one, p, q in zip(answers, primary, sides, strict=True)]
+    return [one.with_corrected(p, q, family) for one, p, q in zip(answers, both, sides, strict=True)]
+
+
+def over_contrasts(answers: Sequence[Answer]) -> list[Answer]:
+    """Corrected p of maps after Holm over contrasts, by each contrast's smallest; within one they keep their order."""
+    if len(answers) == 1:
+        return list(answers)
+    corrected = [{region: dict(maps.corrected) for region, maps in one.maps.items()} for one in answers]
+    for kind in CORRECTIONS:
+        best = [min(float(np.nanmin(maps[kind])) for maps in one.values()) for one in corrected]
+        floor = 0.0
+        for rank, k in enumerate(np.argsort(best, kind="stable").tolist()):
+            factor = len(answers) - rank
+            for maps in corrected[k].values():
+                maps[kind] = np.clip(np.maximum(maps[kind] * factor, floor), 0, 1).astype(np.float32)
+            floor = max(floor, min(1.0, best[k] * factor))
+    return [
+        replace(
+            one,
+            contrasts=len(answers),
+            maps={region: replace(maps, corrected=corrected[k][region]) for region, maps in one.maps.items()},
+        )
+        for k, one in enumerate(answers)
+    ]
 
 
 def _holm_over(

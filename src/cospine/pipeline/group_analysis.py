@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.bids import load_image
 from cospine.errors import CoSpineError
-from cospine.pipeline.group_inputs import SPACE_OF, Effect, load_effect
+from cospine.pipeline.group_inputs import SPACE_OF, Effect, load_effect, read_atlas
 from cospine.pipeline.group_plan import Analysis
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
-from cospine.stats.brain_regions import atlas_regions, brain_spheres, on_grid, read_label_names
+from cospine.stats.brain_regions import brain_spheres, on_grid
 from cospine.stats.cord_regions import cord_regions
 from cospine.stats.regions import Region, RegionSet, laterality, level_name, region_means
 
@@ -158,12 +157,7 @@ def region_sets(
         kind = _kind(task)
         sets["spheres"] = "brain", brain_spheres(brain.grid, tasks=(kind,) if kind else ("pain", "motor"), mask=brain.mask)
         if settings.atlas is not None:
-            labels, affine = load_image(settings.atlas)
-            table = settings.atlas.with_name(settings.atlas.name.partition(".")[0] + ".tsv")
-            names = read_label_names(table) if table.is_file() else None
-            grid = Grid(labels.shape[:3], affine)  # type: ignore[arg-type]
-            atlas = atlas_regions(labels, grid, names, space=brain.space, source=settings.atlas.name)
-            sets["atlas"] = "brain", on_grid(atlas, brain.grid)
+            sets["atlas"] = "brain", on_grid(read_atlas(settings.atlas), brain.grid)
     return sets
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
-from cospine.pipeline.group_analysis import Regional, Stack
+from cospine.pipeline.group_analysis import LEAST_SHARE, Regional, Stack
 from cospine.pipeline.group_plan import Analysis, Design
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.space.grid import Grid
@@ -36,7 +36,7 @@ class Maps:
     effect, t, z, p : ndarray (x, y, z), float32
         NaN where not tested; p uncorrected.
     corrected : mapping of `CORRECTIONS` to ndarray (x, y, z)
-        Family-wise over all regions together.
+        Family-wise over brain and cord together, and after Holm over contrasts.
     """
 
     region: str
@@ -107,12 +107,19 @@ class Answer:
     side_p: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     again: Mapping[str, Again] = field(default_factory=dict)
     sizes: Mapping[str, EffectSizes] = field(default_factory=dict)
+    contrasts: int = 1
+    family: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def smallest_p(self) -> float:
-        """No p below this is possible, by how many different rearrangements there are and were drawn."""
-        return 1.0 / min(float(self.permutations), self.possible)
+        """No corrected p of a map can be below this: rearrangements that there are and were drawn, and contrasts."""
+        return min(1.0, self.contrasts / min(float(self.permutations), self.possible))
+
+    @property
+    def smallest_region_p(self) -> float:
+        """No p of a region can be below this after correction over its family."""
+        return min(1.0, self.family / min(float(self.permutations), self.possible))
 
     def with_regions(
         self,
@@ -132,9 +139,11 @@ class Answer:
             sizes=_sizes(self.analysis.design, stacks, sets), notes=tuple(dict.fromkeys((*self.notes, *notes))),
         )  # fmt: skip
 
-    def with_corrected(self, region_p: Mapping[str, NDArray[np.float64]], side_p: Mapping[str, NDArray[np.float64]]) -> "Answer":
-        """The same with p corrected over regions and contrasts."""
-        return replace(self, region_p=region_p, side_p=side_p)
+    def with_corrected(
+        self, region_p: Mapping[str, NDArray[np.float64]], side_p: Mapping[str, NDArray[np.float64]], family: int
+    ) -> "Answer":
+        """The same with p corrected over regions and contrasts, and how many of them there are."""
+        return replace(self, region_p=region_p, side_p=side_p, family=family)
 
 
 def answer_of(analysis: Analysis, stacks: Mapping[str, Stack], settings: GroupSettings) -> Answer:
@@ -152,7 +161,6 @@ def answer_of(analysis: Analysis, stacks: Mapping[str, Stack], settings: GroupSe
         {name: one.mask for name, one in stacks.items()},
         design.matrix,
         design.contrast,
-        blocks=design.blocks,
         variance_groups=design.groups,
         permutations=settings.permutations,
         cluster_p=settings.cluster_p,
@@ -169,7 +177,7 @@ def answer_of(analysis: Analysis, stacks: Mapping[str, Stack], settings: GroupSe
 
 
 def tested_regions(values: NDArray[np.float64], design: Design, settings: GroupSettings) -> Tested:
-    """Test columns of values, each over the people who have it.
+    """Test columns of values, each over the people who have it; those that fewer than 80 % have are not tested.
 
     Parameters
     ----------
@@ -182,14 +190,16 @@ def tested_regions(values: NDArray[np.float64], design: Design, settings: GroupS
     if values.shape[1] == 0:
         none = np.empty(0)
         return Tested(none, none, none, none, none, np.empty(0, dtype=int))
+    rare = np.isfinite(values).sum(axis=0) < np.ceil(LEAST_SHARE * len(values))
     found = region_test(
-        values, design.matrix, design.contrast, blocks=design.blocks, variance_groups=design.groups,
+        values, design.matrix, design.contrast, variance_groups=design.groups,
         permutations=settings.permutations, seed=settings.seed,
     )  # fmt: skip
     known = np.isfinite(found.t)
     half = np.full(found.t.shape, np.nan)
     half[known] = np.abs(found.effect[known] / found.t[known]) * stats.t.ppf(0.975, found.dof[known])
-    return Tested(found.effect, found.effect - half, found.effect + half, found.t, found.p, found.n)
+    maps = (np.where(rare, np.nan, one) for one in (found.effect, found.effect - half, found.effect + half, found.t, found.p))
+    return Tested(*maps, people=found.n)
 
 
 def _again(values: NDArray[np.float64]) -> Again | None:

@@ -1,15 +1,22 @@
 """Coupling between regions over people: tables that the participant level wrote, averaged and tested."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
-from cospine.pipeline.coupling_files import RESIDUALS, read_matrix
+from cospine.pipeline.coupling_files import EVERY, read_matrix
+from cospine.pipeline.group_analysis import LEAST_SHARE
+from cospine.pipeline.group_inputs import Member
 from cospine.pipeline.group_nulls import PairNull, pair_nulls
 from cospine.pipeline.group_plan import FEWEST, GroupPlan, quality_reason
+from cospine.pipeline.group_settings import GroupSettings
+from cospine.pipeline.settings import REGIONS
 from cospine.stats.coupling import across_people, fisher_z
+
+Table = tuple[tuple[str, ...], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +29,15 @@ class Coupling:
     people : tuple of str
     excluded : tuple of (name, reason)
     names : tuple of str
-        Regions that everyone's table has.
+        Regions that enough people's tables have.
     r : ndarray (n, n)
         Mean correlation, over Fisher's z.
     p, p_fwe : ndarray (n, n)
         Two-sided, by t over people; and corrected over all pairs, by sign flips of whole people.
     pairs : tuple of PairNull
-        Of residuals: brain and cord against nulls.
+        Of all slices: brain and cord against nulls.
+    notes : tuple of str
+        Regions that too few people have.
     """
 
     task: str
@@ -40,6 +49,7 @@ class Coupling:
     p: NDArray[np.float64] = field(repr=False)
     p_fwe: NDArray[np.float64] = field(repr=False)
     pairs: tuple[PairNull, ...] = field(repr=False, default=())
+    notes: tuple[str, ...] = ()
 
 
 def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
@@ -47,47 +57,61 @@ def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
     kinds = sorted({key for one in plan.inputs.members for key in one.coupling})
     found = []
     for task, kind in kinds:
-        tables, excluded = {}, []
+        tables, courses, excluded = {}, {}, []
         for one in plan.inputs.members:
             if task not in one.tasks:
                 continue
-            path = one.coupling.get((task, kind))
-            by_hand = {one.name, one.label, one.label.removeprefix("sub-")} & set(plan.settings.exclude)
-            reason = "by --exclude" if by_hand else quality_reason(one, task, True, plan.settings)
-            if path is None:
-                reason = "no table of coupling"
-            if reason or path is None:
+            reason, table = _table_of(one, task, kind, plan.settings)
+            if reason or table is None:
                 excluded.append((one.name, reason))
-            else:
-                tables[one.name] = read_matrix(path)
+                continue
+            tables[one.name] = table
+            if kind == EVERY and task in one.courses:
+                courses[one.name] = one.courses[task]
         if len(tables) >= FEWEST:
-            found.append(_averaged(task, kind, tables, excluded, plan))
+            found.append(_averaged(task, kind, tables, courses, excluded, plan.settings))
     return tuple(found)
+
+
+def _table_of(one: Member, task: str, kind: str, settings: GroupSettings) -> tuple[str, Table | None]:
+    """A person's table of a kind, or why it is left out."""
+    if {one.name, one.label, one.label.removeprefix("sub-")} & set(settings.exclude):
+        return "by --exclude", None
+    if reason := quality_reason(one, task, REGIONS, settings):
+        return reason, None
+    path = one.coupling.get((task, kind))
+    if path is None:
+        return "no table of coupling (or several that were not combined)", None
+    try:
+        return "", read_matrix(path)
+    except CoSpineError as error:
+        return str(error), None
 
 
 def _averaged(
     task: str,
     kind: str,
-    tables: dict[str, tuple[tuple[str, ...], NDArray[np.float64]]],
+    tables: dict[str, Table],
+    courses: dict[str, Path],
     excluded: list[tuple[str, str]],
-    plan: GroupPlan,
+    settings: GroupSettings,
 ) -> Coupling:
-    shared = [name for name in next(iter(tables.values()))[0] if all(name in names for names, _ in tables.values())]
-    if len(shared) < 2:
-        raise CoSpineError(
-            "the tables share fewer than two regions", f"coupling, {task}, {kind}", "run the participant level again"
-        )
-    stack = []
-    for names, matrix in tables.values():
-        at = [names.index(name) for name in shared]
-        stack.append(fisher_z(matrix[np.ix_(at, at)]))
+    every = list(dict.fromkeys(name for names, _ in tables.values() for name in names))
+    count = {name: sum(name in names for names, _ in tables.values()) for name in every}
+    shared = [name for name in every if count[name] >= LEAST_SHARE * len(tables)]
+    rare = [name for name in every if name not in shared]
+    stack = np.full((len(tables), len(shared), len(shared)), np.nan)
+    for z, (names, matrix) in zip(stack, tables.values(), strict=True):
+        own = [k for k, name in enumerate(shared) if name in names]
+        at = [names.index(shared[k]) for k in own]
+        z[np.ix_(own, own)] = fisher_z(matrix[np.ix_(at, at)])
     upper = np.triu_indices(len(shared), 1)
-    flips = plan.settings.permutations
-    test = across_people(np.stack([one[upper] for one in stack]), flips=flips, seed=plan.settings.seed)
     square = [np.full((len(shared), len(shared)), np.nan) for _ in range(3)]
-    for matrix, values in zip(square, (test.r, test.p, test.p_fwe), strict=True):
-        matrix[upper] = values
-        matrix.T[upper] = values
-    courses = {one.name: one.courses[task] for one in plan.inputs.members if one.name in tables and task in one.courses}
-    pairs = pair_nulls(task, courses, seed=plan.settings.seed) if kind == RESIDUALS else ()
-    return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square, pairs=pairs)
+    if len(shared) > 1:
+        test = across_people(stack[:, upper[0], upper[1]], flips=settings.permutations, seed=settings.seed)
+        for matrix, values in zip(square, (test.r, test.p, test.p_fwe), strict=True):
+            matrix[upper] = values
+            matrix.T[upper] = values
+    notes = (f"Left out, for fewer than {LEAST_SHARE:.0%} of the people have them: {', '.join(rare)}.",) if rare else ()
+    pairs = pair_nulls(task, courses, seed=settings.seed)
+    return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square, pairs=pairs, notes=notes)

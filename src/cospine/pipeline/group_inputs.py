@@ -1,7 +1,7 @@
 """What the group level reads: everyone's maps, coverage, quality and attributes, as the participant level left them on disk."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +13,8 @@ from cospine.bids import load_image, parse_name, read_json, read_tsv
 from cospine.errors import CoSpineError
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.space.grid import Grid
+from cospine.stats.brain_regions import atlas_regions, read_label_names
+from cospine.stats.regions import RegionSet
 
 MNI, PAM50 = "MNI152NLin2009aSym", "PAM50"
 SPACE_OF = {"brain": MNI, "cord": PAM50}
@@ -123,17 +125,26 @@ def read_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
     """
     places = [(_raw_of(output_dir, bids_dir), output_dir), *((_raw_of(one, None), one) for one in settings.derivatives)]
     faults = [f"{root} is no folder of derivatives" for _, root in places if not (root / "dataset_description.json").is_file()]
+    if not (bids_dir / "dataset_description.json").is_file():
+        faults.append(f"{bids_dir} is no BIDS dataset (no dataset_description.json)")
     if faults:
-        raise CoSpineError("; ".join(faults), "OUTPUT_DIR or --derivatives", "run the participant level first")
+        raise CoSpineError(
+            "; ".join(faults),
+            "BIDS_DIR, OUTPUT_DIR or --derivatives",
+            "give the raw dataset, and folders that the participant level wrote",
+        )
     several = len(places) > 1
     members: list[Member] = []
+    names: list[str] = []
     for raw, root in places:
-        members += _members(raw, root, several, settings)
-    names = [one.name for one in members]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise CoSpineError(f"named twice: {', '.join(twice)}", "--derivatives", "give datasets of different names, each once")
+        name = (raw or root).resolve().name
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+        members += _members(raw, root, names[-1], several, settings)
+    roots = [root.resolve() for _, root in places]
+    if len(set(roots)) < len(roots):
+        raise CoSpineError("names a folder twice", "--derivatives", "give each folder once, OUTPUT_DIR is among them")
     members = _chosen(members, settings)
-    found = sorted({question for one in members for question, _ in one.effects})
+    found = sorted({question for one in members for question in (*(key for key, _ in one.effects), *one.troubles)})
     if not found:
         raise CoSpineError(
             "no map of a contrast in a template's space",
@@ -144,8 +155,28 @@ def read_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
     if unknown := sorted(set(settings.contrast) - {one.contrast for one in found}):
         there = ", ".join(sorted({one.contrast for one in found}))
         raise CoSpineError(f"nobody has the contrast {', '.join(unknown)}", "--contrast", f"there are: {there}")
-    notes = _template_notes(members)
-    return GroupInputs(_name_of(places[0][0], places[0][1]), tuple(members), tuple(wanted), notes)
+    notes = [*_template_notes(members), *_model_notes(members)]
+    notes += [
+        f"The raw dataset of {root} was not found: participants.tsv, with sites and covariates, is not read."
+        for raw, root in places
+        if raw is None
+    ]
+    return GroupInputs(_name_of(places[0][0], places[0][1]), tuple(members), tuple(wanted), tuple(notes))
+
+
+def read_atlas(path: Path) -> RegionSet:
+    """An image of labels in MNI, with the names of a table beside it; names begin with ``atlas_``, apart from our own regions.
+
+    Raises
+    ------
+    CoSpineError
+        When it is none.
+    """
+    labels, affine = load_image(path)
+    table = path.with_name(path.name.partition(".")[0] + ".tsv")
+    names = read_label_names(table) if table.is_file() else None
+    found = atlas_regions(labels, Grid(labels.shape[:3], affine), names, space=MNI, source=path.name)  # type: ignore[arg-type]
+    return replace(found, regions=tuple(replace(one, name=f"atlas_{one.name}") for one in found.regions))
 
 
 def load_effect(effect: Effect) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
@@ -210,10 +241,13 @@ def _name_of(raw: Path | None, root: Path) -> str:
     return (raw or root).resolve().name
 
 
-def _members(raw: Path | None, root: Path, several: bool, settings: GroupSettings) -> list[Member]:
-    """Everyone of one dataset, by its table, its folders and its derivatives."""
-    short = (raw or root).resolve().name
+def _members(raw: Path | None, root: Path, short: str, several: bool, settings: GroupSettings) -> list[Member]:
+    """Everyone of one dataset, by its table, its folders and its derivatives.
+
+    Who has no site in a table that tells some has none: a site of one's own would be a column for one person.
+    """
     table = _participants(raw)
+    told = any(row.get("site", "n/a") != "n/a" for row in table.values())
     labels = {path.name for folder in (raw, root) if folder is not None for path in folder.glob("sub-*") if path.is_dir()}
     members = []
     for label in sorted(labels | set(table)):
@@ -226,7 +260,7 @@ def _members(raw: Path | None, root: Path, several: bool, settings: GroupSetting
                     "name": f"{short}:{label}" if several else label,
                     "label": label,
                     "dataset": short,
-                    "site": short if site == "n/a" else site,
+                    "site": site if site != "n/a" else "" if told else short,
                     "attributes": attributes,
                 },
             )
@@ -270,9 +304,7 @@ def _member(raw: Path | None, root: Path, label: str, settings: GroupSettings, w
         single = [path for path in paths if "_run-" in path.name]
         chosen = _over_runs(paths)
         if len(chosen) > 1:
-            whole = chosen != single
-            kind = "sessions" if whole else "runs that were not combined"
-            troubles[question] = f"has maps of {len(chosen)} {kind}" + ("; choose with --session-label" if whole else "")
+            troubles[question] = f"has {len(chosen)} maps: {_which(chosen)}"
             continue
         effects[question, space] = _effect(chosen[0])
         if len(single) > 1:
@@ -288,6 +320,16 @@ def _member(raw: Path | None, root: Path, label: str, settings: GroupSettings, w
 def _over_runs(paths: Sequence[Path]) -> list[Path]:
     """Those over runs together; where there are none, those of single runs. One is wanted."""
     return [path for path in paths if "_run-" not in path.name] or list(paths)
+
+
+def _which(paths: Sequence[Path]) -> str:
+    """Why a person has several maps, and what to do."""
+    entities = [name.entities for path in paths if (name := parse_name(path.name)) is not None]
+    if len({one.get("ses") for one in entities}) > 1:
+        return "several sessions; choose one with --session-label"
+    if len({one.get("run") for one in entities}) > 1:
+        return "runs that were not combined; process them together"
+    return "several series of the task; leave all but one out of the participant level"
 
 
 def _of_session(path: Path, sessions: set[str]) -> bool:
@@ -347,8 +389,6 @@ def _chosen(members: list[Member], settings: GroupSettings) -> list[Member]:
 
 
 def _only(member: Member, tasks: set[str]) -> Member:
-    from dataclasses import replace
-
     def kept(pairs: Iterable[tuple[tuple[Question, str], Any]]) -> dict[tuple[Question, str], Any]:
         return {key: value for key, value in pairs if key[0].task.partition("_")[0] in tasks}
 
@@ -367,9 +407,24 @@ def _template_notes(members: Iterable[Member]) -> tuple[str, ...]:
     by_template: dict[str, list[str]] = {}
     for one in members:
         for (_, space), effect in one.effects.items():
-            if space == PAM50 and "CordTemplate" in effect.sidecar:
-                by_template.setdefault(str(effect.sidecar["CordTemplate"]), []).append(one.name)
+            if space == PAM50 and "SpatialReference" in effect.sidecar:
+                by_template.setdefault(str(effect.sidecar["SpatialReference"]), []).append(one.name)
     if len(by_template) < 2:
         return ()
     said = "; ".join(f"{template}: {', '.join(sorted(set(names)))}" for template, names in by_template.items())
     return (f"Cords were brought to different templates in the same space, which adds variance between people. {said}.",)
+
+
+def _model_notes(members: Iterable[Member]) -> tuple[str, ...]:
+    """Whether everyone's maps were made alike."""
+    made: dict[tuple[str, str, str], set[str]] = {}
+    for one in members:
+        for (question, space), effect in one.effects.items():
+            for key in ("Model", "HRF", "Smoothing_mm"):
+                if key in effect.sidecar:
+                    made.setdefault((question.label, space, key), set()).add(str(effect.sidecar[key]))
+    return tuple(
+        f"{label} in {space}: people differ in {key} ({'; '.join(sorted(values))})."
+        for (label, space, key), values in made.items()
+        if len(values) > 1
+    )

@@ -19,6 +19,9 @@ KINDS: tuple[NullKind, ...] = ("people", "shift", "phase")
 FEWEST = 4
 """People below which nobody can be paired anew."""
 DRAWS = 1000
+FURTHER_DRAWS = 20_000
+"""Drawn for pairs that are below `_PROMISING` after the first: the smallest p must survive correction over all pairs."""
+_PROMISING = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,24 @@ def pair_nulls(task: str, courses: Mapping[str, Path], *, seed: int) -> tuple[Pa
 
 
 def _pair(brain: str, cord: str, tables: Sequence[Mapping[str, NDArray[np.float64]]], seed: int) -> PairNull | None:
+    """A pair in the people who have it; the few that look like something are drawn again, oftener and anew."""
+    tables = [table for table in tables if np.ptp(table[brain]) > 0 and np.ptp(table[cord]) > 0]
     if len(tables) < FEWEST:
         return None
+    found = _drawn(brain, cord, tables, DRAWS, seed)
+    return _drawn(brain, cord, tables, FURTHER_DRAWS, seed + 1) if found.p_all < _PROMISING else found
+
+
+def _drawn(brain: str, cord: str, tables: Sequence[Mapping[str, NDArray[np.float64]]], draws: int, seed: int) -> PairNull:
     length = min(len(table[cord]) for table in tables)
     a, b = (np.stack([table[name][:length] for table in tables]) for name in (brain, cord))
-    nulls = {kind: coupling_null(a, b, kind, draws=DRAWS, seed=seed) for kind in KINDS}
+    nulls = {kind: coupling_null(a, b, kind, draws=draws, seed=seed) for kind in KINDS}
     p = {kind: one.p for kind, one in nulls.items()}
-    with_control = [k for k, table in enumerate(tables) if CONTROL in table]
+    with_control = [k for k, table in enumerate(tables) if CONTROL in table and np.ptp(table[CONTROL]) > 0]
     if len(with_control) >= FEWEST:
         z = [fisher_z(_correlation(tables[k][brain][:length], tables[k][cord][:length])) for k in with_control]
         of_control = [fisher_z(_correlation(tables[k][brain][:length], tables[k][CONTROL][:length])) for k in with_control]
-        more = against_controls(np.array(z)[:, None], np.array(of_control)[:, None], flips=DRAWS, seed=seed)
+        more = against_controls(np.array(z)[:, None], np.array(of_control)[:, None], flips=draws, seed=seed)
         p["control"] = float(more.p_flip[0])
     r, expected = np.tanh([nulls["people"].observed, nulls["people"].expected])
     largest = max(p.values())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cospine.pipeline.coupling_files import level_system_of
 from cospine.pipeline.group_analysis import LEAST_SHARE, region_label
 from cospine.pipeline.group_answer import CORRECTIONS, Answer, Maps
 from cospine.pipeline.group_coupling import Coupling
@@ -74,7 +75,12 @@ def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
     ):
         task, _, acq = coupling.task.partition("_acq-")
         path = files.name(None, "relmat", ".tsv", task=task, acq=acq or None, desc=coupling.kind, stat=stat)
-        columns = {"region": coupling.names, **{name: matrix[:, k] for k, name in enumerate(coupling.names)}}
+        systems = [level_system_of(name) for name in coupling.names]
+        columns = {
+            "region": coupling.names,
+            "level_system": systems,
+            **{name: matrix[:, k] for k, name in enumerate(coupling.names)},
+        }
         files.table(key, path, columns, {"Description": text, "Participants": list(coupling.people)}, text)
     if coupling.pairs:
         task, _, acq = coupling.task.partition("_acq-")
@@ -173,7 +179,10 @@ def peak_columns(answer: Answer, cord: CordTemplate | None) -> tuple[dict[str, l
         "effect_percent": "Effect in % of the local temporal mean",
         "people": "People who measured the voxel",
         "p": "Uncorrected",
-        **{f"p_fwe_{kind}": text[:1].upper() + text[1:] + ", over brain and cord together" for kind, text in _CORRECTED.items()},
+        **{
+            f"p_fwe_{kind}": text[:1].upper() + text[1:] + ", over brain and cord together and over contrasts"
+            for kind, text in _CORRECTED.items()
+        },
     }
     return columns, about
 
@@ -203,7 +212,8 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
         for k, region in enumerate(means.regions):
             row = [
                 region.name, name, region.side, region.part, region.level_system, region.level_label, int(means.primary[k]),
-                int(test.people[k]), test.effect[k], test.low[k], test.high[k], test.t[k], test.p[k], corrected[k],
+                int(test.people[k]), test.effect[k], test.low[k], test.high[k], test.t[k],
+                test.p[k] if means.primary[k] else np.nan, corrected[k],
             ]  # fmt: skip
             for column, value in zip(columns, row, strict=True):
                 columns[column].append(value)
@@ -216,8 +226,8 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
         "effect_percent": "Effect in % of the local temporal mean",
         "ci_low": "Lower limit of its 95 % interval (t)",
         "ci_high": "Upper limit of its 95 % interval (t)",
-        "p": "By permutation, two-sided, uncorrected",
-        "p_holm": "Corrected after Holm over the regions named beforehand of all contrasts",
+        "p": "By permutation, two-sided, uncorrected; of regions named beforehand",
+        "p_holm": "Corrected after Holm over the regions named beforehand of all contrasts; those of an atlas by themselves",
     }
     return columns, about
 
@@ -331,10 +341,10 @@ def _write_maps(files: GroupFiles, answer: Answer, maps: Maps, settings: GroupSe
         "Excluded": [{"Participant": name, "Reason": reason} for name, reason in answer.analysis.excluded],
         "Design": {name: design.matrix[:, k] for k, name in enumerate(design.names)},
         "Contrast": design.contrast,
-        "ExchangeabilityBlocks": None if design.blocks is None else [one.site for one in people],
         "Rearrangements": answer.permutations,
         "RearrangementKind": answer.kind,
         "FamilyWiseOver": list(answer.maps),
+        "ContrastsCorrectedFor": answer.contrasts,
         "ClusterFormingP": settings.cluster_p,
         "LeastShareOfPeople": LEAST_SHARE,
         "OutsideOfTheMask": "0; 1 in maps of p",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cospine.bids import image_header
 from cospine.errors import CoSpineError
-from cospine.pipeline.group_inputs import SPACE_OF, GroupInputs, Member, Question, read_group
+from cospine.pipeline.group_inputs import SPACE_OF, GroupInputs, Member, Question, read_atlas, read_group
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.pipeline.settings import REGIONS
 from cospine.space.grid import Grid
@@ -30,8 +30,6 @@ class Design:
         Columns.
     matrix : ndarray (people, columns)
     contrast : ndarray (columns,)
-    blocks : ndarray (people,) or None
-        Sites, within which people are exchanged; None where signs are flipped.
     groups : ndarray (people,) or None
         Which of two groups each person belongs to.
     said : str
@@ -41,7 +39,6 @@ class Design:
     names: tuple[str, ...]
     matrix: NDArray[np.float64] = field(repr=False)
     contrast: NDArray[np.float64] = field(repr=False)
-    blocks: NDArray[np.int_] | None = field(repr=False)
     groups: NDArray[np.int_] | None = field(repr=False)
     said: str
 
@@ -111,7 +108,12 @@ def plan_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
         When settings make no sense, nothing was found, or no question can be answered.
     """
     _check(settings)
+    if settings.atlas is not None:
+        read_atlas(settings.atlas)  # faults are told before the long work
     inputs = read_group(bids_dir, output_dir, settings)
+    names = {name for one in inputs.members for name in (one.name, one.label, one.label.removeprefix("sub-"))}
+    if unknown := sorted(set(settings.exclude) - names):
+        raise CoSpineError(f"not there: {', '.join(unknown)}", "--exclude", "name participants of the dataset")
     analyses, refusals = [], []
     for question in inputs.questions:
         considered = [one for one in inputs.members if question.task in one.tasks]
@@ -174,9 +176,7 @@ def design_of(people: Sequence[Member], settings: GroupSettings) -> Design:
     if not settings.compare:
         columns = {"mean": np.ones(len(people)), **site_columns, **nuisance}
         contrast = np.eye(len(columns))[0]
-        design = Design(
-            tuple(columns), np.column_stack(list(columns.values())), contrast, None, None, "mean of the group against 0"
-        )
+        design = Design(tuple(columns), np.column_stack(list(columns.values())), contrast, None, "mean of the group against 0")
         return _estimable(design)
     values = [one.site if settings.compare == "site" else one.attributes.get(settings.compare, "n/a") for one in people]
     kinds = sorted(set(values))
@@ -190,14 +190,13 @@ def design_of(people: Sequence[Member], settings: GroupSettings) -> Design:
         )
     groups = np.array([kinds.index(value) for value in values])
     alone = np.column_stack([groups == 0, groups == 1, *nuisance.values()]).astype(float)
-    _estimable(Design((*kinds, *nuisance), alone, np.array([-1.0, 1.0, *[0.0] * len(nuisance)]), None, None, ""))
+    _estimable(Design((*kinds, *nuisance), alone, np.array([-1.0, 1.0, *[0.0] * len(nuisance)]), None, ""))
     within_sites(alone, [-1, 1, *[0] * len(nuisance)], sites)
     columns = {**{kind: (groups == n).astype(float) for n, kind in enumerate(kinds)}, **site_columns, **nuisance}
     contrast = np.zeros(len(columns))
     contrast[:2] = -1, 1
-    blocks = None if not several else np.array([sorted(set(sites)).index(one) for one in sites])
     said = f"{kinds[1]} minus {kinds[0]} ({settings.compare})"
-    return _estimable(Design(tuple(columns), np.column_stack(list(columns.values())), contrast, blocks, groups, said))
+    return _estimable(Design(tuple(columns), np.column_stack(list(columns.values())), contrast, groups, said))
 
 
 def _estimable(design: Design) -> Design:
@@ -257,6 +256,8 @@ def _reason(one: Member, question: Question, grids: dict[str, Grid | None], sett
     """Why a person is left out; empty for who stays."""
     if {one.name, one.label, one.label.removeprefix("sub-")} & set(settings.exclude):
         return "by --exclude"
+    if not one.site:
+        return "no value of site"
     if question in one.troubles:
         return one.troubles[question]
     there = [region for region in grids if (question, SPACE_OF[region]) in one.effects]
@@ -270,7 +271,7 @@ def _reason(one: Member, question: Question, grids: dict[str, Grid | None], sett
             return f"nothing tells where it was measured in {SPACE_OF[region]}"
         if grid is not None and not _grid(effect.path).matches(grid):
             return f"map on another grid in {SPACE_OF[region]}"
-    if reason := quality_reason(one, question.task, "cord" in grids, settings):
+    if reason := quality_reason(one, question.task, tuple(grids), settings):
         return reason
     if settings.compare not in ("", "site") and one.attributes.get(settings.compare, "n/a") == "n/a":
         return f"no value of {settings.compare}"
@@ -280,22 +281,22 @@ def _reason(one: Member, question: Question, grids: dict[str, Grid | None], sett
     return ""
 
 
-def quality_reason(one: Member, task: str, cord: bool, settings: GroupSettings) -> str:
+def quality_reason(one: Member, task: str, regions: Sequence[str], settings: GroupSettings) -> str:
     """Why a person's data are not good enough for a task by the stated rules; empty where they are.
 
     A value that is not known cannot be said to pass; a limit that nobody can miss (``--max-fd inf``, ``--min-cord-tsnr 0``) asks
-    for none.
+    for none. Where the cord alone is analysed, the head's motion may never have been estimated, and is not asked for then.
     """
     if np.isfinite(settings.max_fd):
         moved = measure(one, task, "fd_mean_mm")
-        if np.isnan(moved):
-            return "mean framewise displacement is not known"
+        if np.isnan(moved) and "brain" in regions:
+            return "mean framewise displacement is not known (--max-fd inf does not ask for it)"
         if moved > settings.max_fd:
             return f"mean framewise displacement above {settings.max_fd:g} mm"
-    if cord and settings.min_cord_tsnr > 0:
+    if "cord" in regions and settings.min_cord_tsnr > 0:
         clear = measure(one, task, "tsnr_cord_after")
         if np.isnan(clear):
-            return "median cord tSNR is not known"
+            return "median cord tSNR is not known (--min-cord-tsnr 0 does not ask for it)"
         if clear < settings.min_cord_tsnr:
             return f"median cord tSNR below {settings.min_cord_tsnr:g}"
     return ""

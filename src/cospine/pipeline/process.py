@@ -180,7 +180,9 @@ def process_run(
                 logger.warning("%s: no statistics: %s", run.label, error)
             said("coupling")
             try:
-                coupled, no_coupling = couple(run, grid, model, statistics, corrected, mean, brain, cord_mask, placement)
+                coupled, no_coupling = couple(
+                    run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times
+                )
             except CoSpineError as error:
                 no_coupling = str(error)
                 logger.warning("%s: no coupling: %s", run.label, error)

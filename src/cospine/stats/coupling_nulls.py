@@ -112,6 +112,8 @@ def coupling_null(
         centre = expected = 0.0
     statistic, of_null = (_t(one - centre) for one in (own[None], null))
     p = (1 + np.count_nonzero(np.abs(of_null) >= np.abs(statistic) - 1e-12)) / (1 + draws)
+    if not np.isfinite(statistic).all():  # a course that does not vary
+        p = np.nan
     return Null(kind, float(own.mean()), null.mean(axis=1), expected, float(p))
 
 
