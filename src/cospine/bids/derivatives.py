@@ -22,6 +22,7 @@ BIDSIGNORE = (
     "*_boldref.*",
     "*_boldmap.*",
     "*_statmap.*",
+    "*_relmat.*",
     "*_timeseries.*",
     "*_regressors.*",
     "*_points.*",
