@@ -1,20 +1,23 @@
 # Two commands do everything on a machine with Python >= 3.11, git and make:
 #   make demo   digital participants, everything run on them, prints where the report is
-#   make test   the test suite
+#   make test   the test suite; make test-slow what takes minutes by itself
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: demo test check lock clean
+.PHONY: demo test test-slow check lock clean
 
 demo: $(VENV)/run.done
 	rm -rf $(DEMO)/bids $(DEMO)/derivatives
 	$(BIN)/cospine demo $(DEMO)
 
 test: $(VENV)/dev.done
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/dev.done
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(VENV)/dev.done
 	$(BIN)/ruff check src tests benchmarks

@@ -8,6 +8,8 @@ from scipy import ndimage
 from cospine.anatomy.brain_t1w import correct_bias, find_brain_t1w, fit_template, refine_mask
 from cospine.space.grid import Grid
 
+pytestmark = pytest.mark.slow
+
 
 def test_brain_of_a_head_in_an_unusual_orientation() -> None:
     head = make_head("PIL")

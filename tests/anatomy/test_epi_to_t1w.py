@@ -12,6 +12,8 @@ from cospine.errors import CoSpineError
 from cospine.space.grid import Grid
 from cospine.space.transform import rigid_matrix
 
+pytestmark = pytest.mark.slow
+
 T1W = Grid((60, 76, 90), np.array([[2.5, 0, 0, -75], [0, 2.5, 0, -95], [0, 0, 2.5, -135], [0, 0, 0, 1]]))
 # flipped along x, slices tilted by five degrees
 TILT = np.deg2rad(5)

@@ -16,6 +16,8 @@ from cospine.anatomy.sections import planes_of
 from cospine.anatomy.segmentation import given_segmentation, segment_cord
 from cospine.space.grid import Grid
 
+pytestmark = pytest.mark.slow
+
 WIDTH, DEPTH = 6.5, 4.5  # half axes of the cord, mm
 
 

@@ -11,6 +11,8 @@ from cospine.phantom.neck import cord_centre
 from cospine.phantom.regions import REGIONS
 from cospine.phantom.tissues import NUMBER, TISSUES
 
+pytestmark = pytest.mark.slow
+
 SPACING = (1.0, 1.0, 2.0)
 
 

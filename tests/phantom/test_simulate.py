@@ -37,6 +37,8 @@ from cospine.phantom.scene import (
     surroundings,
 )
 
+pytestmark = pytest.mark.slow
+
 VOXEL = (4.0, 4.0, 8.0)
 COARSE = replace(
     SMALL,

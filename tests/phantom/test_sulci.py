@@ -9,6 +9,8 @@ from cospine.phantom.head import Brain, load_brain
 from cospine.phantom.sulci import fold
 from cospine.phantom.tissues import NUMBER
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folded() -> Brain:

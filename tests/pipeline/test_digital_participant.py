@@ -27,6 +27,8 @@ from cospine.space.io import read_itk_series
 from cospine.space.resample import resample_series
 from cospine.space.transform import rigid_matrix
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "sub-01_task-pain"
 VOLUMES = 40
 

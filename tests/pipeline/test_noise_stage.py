@@ -23,6 +23,8 @@ from cospine.phantom.physiology import simulate_physiology
 from cospine.pipeline.noise_stage import find_tissue
 from cospine.space.grid import Grid
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "sub-01_task-pain"
 
 

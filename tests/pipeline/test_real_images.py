@@ -8,7 +8,7 @@ import pytest
 
 from cospine.cli.main import main
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
 def run(shared: Path, name: str, out: Path) -> Path:

@@ -7,6 +7,8 @@ from numba import get_num_threads, set_num_threads
 from cospine.errors import CoSpineError
 from cospine.signal.thermal import denoise, denoise_complex, estimate_noise
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (26, 24, 6, 80)
 NEIGHBOUR = 0.18  # weight of either neighbour in the plane: correlations 0.338 and 0.030
 

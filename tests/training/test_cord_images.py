@@ -9,6 +9,8 @@ from training.cord_contrast import draw_contrast
 from training.cord_images import FINE_MM, FINE_SIZE, SHARES, draw_offset, make_section, render
 from training.cord_shapes import Canvas, CordSize, Tissue
 
+pytestmark = pytest.mark.slow
+
 POSITIVE = ("anatomy", "odd")
 
 

@@ -6,6 +6,8 @@ import pytest
 from training import head_images, head_shapes
 from training.head_shapes import CANAL, CORD, LABEL_STEP_MM, TISSUE_CLASS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bank() -> np.ndarray:
