@@ -11,7 +11,9 @@ from cospine.bids import Derivatives, Run, read_tsv
 from cospine.bids.names import parse_name
 from cospine.errors import CoSpineError
 from cospine.pipeline.coupling_stage import RunCoupling
+from cospine.pipeline.several_runs import by_task, remove_combined
 from cospine.stats.coupling import Coupling, fisher_z
+from cospine.stats.regions import level_system_of
 from cospine.stats.specification import label_of
 
 RESIDUALS, EVERY = "residuals", "everyslice"
@@ -42,19 +44,15 @@ def write_coupling(out: Derivatives, run: Run, found: RunCoupling) -> tuple[Path
 
 def combine_coupling(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
     """A person's runs of one task: the mean of Fisher's z, for each kind of table that two or more of them have."""
-    together: dict[str, dict[str, list[Path]]] = {}
-    for run in runs:
-        if run.entities.get("run") is None:
-            continue
-        prefix = out.path(run, "x", run=None).name[: -len("_x.nii.gz")]
-        folder = out.path(run, "relmat", ".tsv", desc="c").parent
-        for path in sorted(folder.glob(out.path(run, "relmat", ".tsv", desc="c").name.replace("desc-c_", "desc-*_"))):
-            name = parse_name(path.name)
-            if name is not None:
-                together.setdefault(prefix, {}).setdefault(name.entities["desc"], []).append(path)
     written = []
-    for prefix, kinds in sorted(together.items()):
+    for prefix, of_task in by_task(out, runs).items():
         remove_combined(out, prefix, "relmat")
+        kinds: dict[str, list[Path]] = {}
+        for run in of_task:
+            one = out.path(run, "relmat", ".tsv", desc="c")
+            for path in sorted(one.parent.glob(one.name.replace("desc-c_", "desc-*_"))):
+                if (name := parse_name(path.name)) is not None:
+                    kinds.setdefault(name.entities["desc"], []).append(path)
         for kind, paths in sorted(kinds.items()):
             if len(paths) < 2:
                 continue
@@ -63,14 +61,6 @@ def combine_coupling(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
             out.write_tsv(path, mean_matrix([read_matrix(one) for one in paths]), about)
             written.append(path)
     return tuple(written)
-
-
-def remove_combined(out: Derivatives, prefix: str, suffix: str) -> None:
-    """Remove what runs were combined into before one of them was processed again: it would pass for its result."""
-    for path in out.path(prefix, suffix, ".tsv", datatype="func").parent.glob(f"{prefix}_*_{suffix}.*"):
-        name = parse_name(path.name)
-        if name is not None and name.entities.get("run") is None:
-            path.unlink()
 
 
 def mean_matrix(tables: Sequence[tuple[tuple[str, ...], NDArray[np.float64]]]) -> Mapping[str, list[str]]:
@@ -83,11 +73,6 @@ def mean_matrix(tables: Sequence[tuple[tuple[str, ...], NDArray[np.float64]]]) -
     r = np.tanh(np.mean(stack, axis=0))
     systems = [level_system_of(name) for name in names]
     return {"region": names, "level_system": systems, **{name: _written(r[:, k]) for k, name in enumerate(names)}}
-
-
-def level_system_of(region: str) -> str:
-    """How the level in a region's name is counted: `spinal`, `vertebral`, or `none`."""
-    return next((system for system in ("spinal", "vertebral") if f"_{system}-" in region), "none")
 
 
 def read_matrix(path: Path) -> tuple[tuple[str, ...], NDArray[np.float64]]:

@@ -23,7 +23,7 @@ from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 from cospine.stats.beta_series import FEWEST_TRIALS, beta_maps, beta_series, trial_columns, trial_weights
-from cospine.stats.brain_regions import brain_spheres
+from cospine.stats.brain_regions import brain_spheres, tasks_like
 from cospine.stats.cord_regions import cord_regions
 from cospine.stats.coupling import Coupling, coupling
 from cospine.stats.events import event_rows
@@ -169,9 +169,8 @@ def run_regions(
                 labels[tuple(here.T)] = number
                 regions.append(Region(**{**vars(region), "number": number}))
 
-    kind = next((one for one in ("pain", "motor") if task.startswith(one)), "")
     template = brain_template(2)
-    spheres = brain_spheres(template.grid, tasks=(kind,) if kind else ("pain", "motor"), mask=template.mask)
+    spheres = brain_spheres(template.grid, tasks=tasks_like(task), mask=template.mask)
     index = np.argwhere(brain)
     at = anatomy.to_mni.inverse.map(placement.alignment.to_t1w.map(grid.to_ras(index)))
     add(_labels_at(spheres, at), index, spheres.regions)

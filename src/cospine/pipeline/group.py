@@ -1,6 +1,5 @@
 """The group level: every question answered, written and shown on one page; one that fails never stops the others."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +22,6 @@ from cospine.space.templates import cord_template
 from cospine.stats.permutation import holm
 
 __all__ = ["GroupOutcome", "group_level", "plan_group"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: L
     sets = region_sets(analysis.question.task, stacks, cord, settings)
     answer = answer_of(analysis, stacks, settings)
     listen(Event("group", analysis.label, "regions", 0.8 * (number + 0.9) / len(plan.analyses)))
-    means = regional(analysis, stacks, cord, settings)
+    means = regional(analysis.question.task, stacks, sets)
     tests = {name: tested_regions(one.values, analysis.design, settings) for name, one in means.items()}
     sides = {name: laterality_of(one) for name, one in means.items() if name in ("spinal", "spheres")}
     side_tests = {name: tested_regions(difference, analysis.design, settings) for name, (_, _, difference) in sides.items()}

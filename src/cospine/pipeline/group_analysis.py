@@ -13,9 +13,9 @@ from cospine.pipeline.group_settings import GroupSettings
 from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
-from cospine.stats.brain_regions import brain_spheres, on_grid
+from cospine.stats.brain_regions import brain_spheres, on_grid, tasks_like
 from cospine.stats.cord_regions import cord_regions
-from cospine.stats.regions import Region, RegionSet, laterality, level_name, region_means
+from cospine.stats.regions import Region, RegionSet, laterality, level_name, level_system_of, region_means
 
 LEAST_SHARE = 0.8
 """Share of the people that must have measured a voxel; below it is masked, never filled (METHODS)."""
@@ -122,20 +122,12 @@ def cord_sets(grid: Grid, cord: CordTemplate) -> dict[str, RegionSet]:
     return {system: on_grid(cord_regions(cord, system), grid) for system in ("spinal", "vertebral")}
 
 
-def regional(
-    analysis: Analysis, stacks: Mapping[str, Stack], cord: CordTemplate | None, settings: GroupSettings
-) -> dict[str, Regional]:
-    """Everyone's mean effect in each region: horns by spinal segment and by vertebral level, spheres, labels of an atlas.
-
-    Returns
-    -------
-    mapping of str to Regional
-        ``spinal``, ``vertebral``, ``spheres``, ``atlas``, as far as there are maps and regions.
-    """
+def regional(task: str, stacks: Mapping[str, Stack], sets: Mapping[str, tuple[str, RegionSet]]) -> dict[str, Regional]:
+    """Everyone's mean effect in each region of the sets (`region_sets`), under the sets' names."""
     found: dict[str, Regional] = {}
-    for name, (family, regions) in region_sets(analysis.question.task, stacks, cord, settings).items():
+    for name, (family, regions) in sets.items():
         means = region_means(stacks[family].values, regions)
-        found[name] = Regional(family, means.regions, means.values, _primary(name, means.regions, analysis.question.task))
+        found[name] = Regional(family, means.regions, means.values, _primary(name, means.regions, task))
     return found
 
 
@@ -154,8 +146,7 @@ def region_sets(
         sets |= {system: ("cord", regions) for system, regions in cord_sets(stacks["cord"].grid, cord).items()}
     if "brain" in stacks:
         brain = stacks["brain"]
-        kind = _kind(task)
-        sets["spheres"] = "brain", brain_spheres(brain.grid, tasks=(kind,) if kind else ("pain", "motor"), mask=brain.mask)
+        sets["spheres"] = "brain", brain_spheres(brain.grid, tasks=tasks_like(task), mask=brain.mask)
         if settings.atlas is not None:
             sets["atlas"] = "brain", on_grid(read_atlas(settings.atlas), brain.grid)
     return sets
@@ -237,25 +228,26 @@ def _bare(region: Region) -> str:
 
 def expected_horns(task: str, names: Sequence[str]) -> list[str]:
     """Those horns by spinal segment among regions' names that the task is expected in; all of them for another task."""
-    horns = [name for name in names if "_spinal-" in name]
-    kind = _kind(task)
-    if not kind:
+    horns = [name for name in names if level_system_of(name) == "spinal"]
+    if (expected := _expected(task)) is None:
         return horns
-    part, levels = _EXPECTED[kind]
+    part, levels = expected
     ends = {f"_spinal-{level_name(level, 'spinal')}" for level in levels}
     return [name for name in horns if part in name.split("_")[0] and any(name.endswith(end) for end in ends)]
 
 
-def _kind(task: str) -> str:
-    return next((kind for kind in _EXPECTED if task.startswith(kind)), "")
+def _expected(task: str) -> tuple[str, tuple[int, ...]] | None:
+    """Horn and spinal segments that a task is expected in; None for another task."""
+    kinds = tasks_like(task)
+    return _EXPECTED[kinds[0]] if len(kinds) == 1 else None
 
 
 def _primary(name: str, regions: Sequence[Region], task: str) -> NDArray[np.bool_]:
     """Regions named beforehand: the horns that the task is expected in, all spheres of the task, all labels of an atlas."""
     if name == "vertebral":
         return np.zeros(len(regions), dtype=bool)  # the same tissue cut otherwise: shown, not tested twice
-    kind = _kind(task)
-    if name != "spinal" or not kind:
+    expected = _expected(task)
+    if name != "spinal" or expected is None:
         return np.ones(len(regions), dtype=bool)
-    part, levels = _EXPECTED[kind]
+    part, levels = expected
     return np.array([one.part.removeprefix("quadrant-") == part and one.level in levels for one in regions])

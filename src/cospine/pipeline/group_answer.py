@@ -74,7 +74,7 @@ class Again:
 
     Attributes
     ----------
-    names : tuple of int
+    places : tuple of int
         Places of the regions in their set.
     icc, low, high, split_half : ndarray (regions,)
         ICC(3,1) with its 95 % interval, and split-half reliability of all runs.

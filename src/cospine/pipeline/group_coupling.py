@@ -75,7 +75,7 @@ def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
 
 def _table_of(one: Member, task: str, kind: str, settings: GroupSettings) -> tuple[str, Table | None]:
     """A person's table of a kind, or why it is left out."""
-    if {one.name, one.label, one.label.removeprefix("sub-")} & set(settings.exclude):
+    if one.called & set(settings.exclude):
         return "by --exclude", None
     if reason := quality_reason(one, task, REGIONS, settings):
         return reason, None
@@ -113,5 +113,8 @@ def _averaged(
             matrix[upper] = values
             matrix.T[upper] = values
     notes = (f"Left out, for fewer than {LEAST_SHARE:.0%} of the people have them: {', '.join(rare)}.",) if rare else ()
-    pairs = pair_nulls(task, courses, seed=settings.seed)
+    try:
+        pairs = pair_nulls(task, courses, seed=settings.seed)
+    except CoSpineError as error:  # the matrices stand without them
+        pairs, notes = (), (*notes, f"Brain and cord were not held against nulls: {error}.")
     return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square, pairs=pairs, notes=notes)

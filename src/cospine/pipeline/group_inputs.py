@@ -95,6 +95,11 @@ class Member:
     courses: Mapping[str, Path] = field(default_factory=dict, repr=False)
     troubles: Mapping[Question, str] = field(default_factory=dict)
 
+    @property
+    def called(self) -> frozenset[str]:
+        """What the command line may call this person."""
+        return frozenset((self.name, self.label, self.label.removeprefix("sub-")))
+
 
 @dataclass(frozen=True)
 class GroupInputs:

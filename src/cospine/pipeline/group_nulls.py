@@ -14,6 +14,7 @@ from cospine.pipeline.group_analysis import expected_horns
 from cospine.stats.coupling import fisher_z
 from cospine.stats.coupling_nulls import FEWEST_VOLUMES, NullKind, against_controls, coupling_null
 from cospine.stats.permutation import holm
+from cospine.stats.regions import level_system_of
 
 KINDS: tuple[NullKind, ...] = ("people", "shift", "phase")
 FEWEST = 4
@@ -77,7 +78,7 @@ def pair_nulls(task: str, courses: Mapping[str, Path], *, seed: int) -> tuple[Pa
     tables = [table for path in courses.values() if len(next(iter((table := _read(path)).values()))) >= FEWEST_VOLUMES]
     names = list(dict.fromkeys(name for table in tables for name in table))
     horns = expected_horns(task, names)
-    brain = [name for name in names if name != CONTROL and "_spinal-" not in name and "_vertebral-" not in name]
+    brain = [name for name in names if name != CONTROL and level_system_of(name) == "none"]
     found = []
     for cord in horns:
         for region in brain:

@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from cospine.pipeline.coupling_files import level_system_of
 from cospine.pipeline.group_analysis import LEAST_SHARE, region_label
 from cospine.pipeline.group_answer import CORRECTIONS, Answer, Maps
 from cospine.pipeline.group_coupling import Coupling
 from cospine.pipeline.group_files import GroupFiles
+from cospine.pipeline.group_inputs import Question
 from cospine.pipeline.group_nulls import KINDS
 from cospine.pipeline.group_plan import GroupPlan
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.quality.outliers import JUDGED, spreads
 from cospine.space.cord_template import CordTemplate
 from cospine.stats.local_maxima import local_maxima
-from cospine.stats.regions import level_name
+from cospine.stats.regions import level_name, level_system_of
 
 APART_MM = {"brain": 8.0, "cord": 6.0}
 MOST_PEAKS = 20
@@ -73,8 +73,7 @@ def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
         ("p", coupling.p, "p by t over people, two-sided, uncorrected"),
         ("pfwe", coupling.p_fwe, "p corrected over all pairs, by sign flips of whole people"),
     ):
-        task, _, acq = coupling.task.partition("_acq-")
-        path = files.name(None, "relmat", ".tsv", task=task, acq=acq or None, desc=coupling.kind, stat=stat)
+        path = files.name(Question(coupling.task, ""), "relmat", ".tsv", desc=coupling.kind, stat=stat)
         systems = [level_system_of(name) for name in coupling.names]
         columns = {
             "region": coupling.names,
@@ -83,8 +82,7 @@ def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
         }
         files.table(key, path, columns, {"Description": text, "Participants": list(coupling.people)}, text)
     if coupling.pairs:
-        task, _, acq = coupling.task.partition("_acq-")
-        path = files.name(None, "pairs", ".tsv", task=task, acq=acq or None, desc=coupling.kind)
+        path = files.name(Question(coupling.task, ""), "pairs", ".tsv", desc=coupling.kind)
         text = "brain with cord, named beforehand, against nulls and the neck's tissue"
         columns = {
             **{name: [getattr(one, name) for one in coupling.pairs] for name in ("brain", "cord", "people", "r")},
@@ -170,8 +168,7 @@ def peak_columns(answer: Answer, cord: CordTemplate | None) -> tuple[dict[str, l
                 float(maps.effect[voxel]), int(maps.count[voxel]), float(maps.p[voxel]),
                 *(float(maps.corrected[kind][voxel]) for kind in CORRECTIONS),
             ]  # fmt: skip
-            for name, value in zip(columns, row, strict=True):
-                columns[name].append(value)
+            _append(columns, row)
     about = {
         "x_mm": "RAS mm in MNI152NLin2009aSym (brain) or PAM50 (cord)",
         "vertebral_level": "Vertebral level of the template, ±1",
@@ -198,6 +195,12 @@ def levels_at(place: Any, cord: CordTemplate | None) -> tuple[str, str]:
     return vertebral, spinal
 
 
+def _append(columns: dict[str, list[Any]], row: Sequence[Any]) -> None:
+    """Add a row to a table, its cells in the order of the columns."""
+    for name, value in zip(columns, row, strict=True):
+        columns[name].append(value)
+
+
 def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Every region of every set."""
     columns: dict[str, list[Any]] = {
@@ -215,8 +218,7 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
                 int(test.people[k]), test.effect[k], test.low[k], test.high[k], test.t[k],
                 test.p[k] if means.primary[k] else np.nan, corrected[k],
             ]  # fmt: skip
-            for column, value in zip(columns, row, strict=True):
-                columns[column].append(value)
+            _append(columns, row)
     about = {
         "set": "spinal, vertebral: horns of the cord by these levels; spheres: places in the brain from the literature; atlas: "
         "given",
@@ -246,8 +248,7 @@ def side_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]]:
                 region, name, int(test.people[k]), float(held.mean()) if held.size else None, test.effect[k], test.low[k],
                 test.high[k], test.t[k], test.p[k], corrected[k],
             ]  # fmt: skip
-            for column, value in zip(columns, row, strict=True):
-                columns[column].append(value)
+            _append(columns, row)
     about = {
         "index_mean": "Mean over people of (R - L) / (|R| + |L|): 1 all right, -1 all left",
         "difference_percent": "R - L in % of the local temporal mean; this is what is tested",
@@ -267,8 +268,7 @@ def again_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]]
                 answer.regional[name].regions[k].name, name, one.people, one.runs, one.icc[n], one.low[n], one.high[n],
                 one.split_half[n],
             ]  # fmt: skip
-            for column, value in zip(columns, row, strict=True):
-                columns[column].append(value)
+            _append(columns, row)
     about = {
         "icc_3_1": "Intraclass correlation of single runs, consistency (Shrout and Fleiss 1979)",
         "split_half": "Split-half reliability of all runs (Spearman-Brown)",

@@ -13,6 +13,7 @@ from cospine.pipeline.group_analysis import region_label
 from cospine.pipeline.group_answer import Answer
 from cospine.pipeline.group_coupling import Coupling
 from cospine.pipeline.group_files import GroupFiles
+from cospine.pipeline.group_inputs import Question
 from cospine.pipeline.group_nulls import KINDS
 from cospine.pipeline.group_outputs import again_columns, peak_columns, quality_runs, size_columns
 from cospine.pipeline.group_pictures import answer_figures
@@ -336,7 +337,7 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
                 ("brain", "cord", "people", "r", "r of strangers", "p people", "p shift", "p phase", "p neck", "p all, Holm"),
                 rows,
                 tuple(k for k, pair in enumerate(shown) if pair.p_holm < _SMALL),
-                files.relative(files.name(None, "pairs", ".tsv", **_task_entities(one.task), desc=one.kind)),
+                files.relative(files.name(Question(one.task, ""), "pairs", ".tsv", desc=one.kind)),
             )
         )
     key = f"coupling {one.task} {one.kind}"
@@ -349,11 +350,6 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
         parts=tuple(parts),
         outputs=files.listed(key),
     )
-
-
-def _task_entities(task: str) -> dict[str, str | None]:
-    label, _, acq = task.partition("_acq-")
-    return {"task": label, "acq": acq or None}
 
 
 def _quality(plan: GroupPlan) -> tuple[Figure | Table, ...]:

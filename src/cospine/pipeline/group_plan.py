@@ -111,7 +111,7 @@ def plan_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
     if settings.atlas is not None:
         read_atlas(settings.atlas)  # faults are told before the long work
     inputs = read_group(bids_dir, output_dir, settings)
-    names = {name for one in inputs.members for name in (one.name, one.label, one.label.removeprefix("sub-"))}
+    names = {name for one in inputs.members for name in one.called}
     if unknown := sorted(set(settings.exclude) - names):
         raise CoSpineError(f"not there: {', '.join(unknown)}", "--exclude", "name participants of the dataset")
     analyses, refusals = [], []
@@ -254,7 +254,7 @@ def _sorted_out(
 
 def _reason(one: Member, question: Question, grids: dict[str, Grid | None], settings: GroupSettings) -> str:
     """Why a person is left out; empty for who stays."""
-    if {one.name, one.label, one.label.removeprefix("sub-")} & set(settings.exclude):
+    if one.called & set(settings.exclude):
         return "by --exclude"
     if not one.site:
         return "no value of site"

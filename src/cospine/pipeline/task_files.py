@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cospine.bids import Derivatives, Run, read_json
 from cospine.bids.names import parse_name
-from cospine.pipeline.coupling_files import remove_combined
+from cospine.pipeline.several_runs import by_task, remove_combined
 from cospine.pipeline.spaces_stage import MNI, PAM50
 from cospine.pipeline.stat_maps import Carried
 from cospine.pipeline.task_stage import TaskResult
@@ -109,12 +109,7 @@ def combine_runs(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
         What was written.
     """
     written: list[Path] = []
-    together: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.entities.get("run") is not None:
-            name = out.path(run, "x", run=None).name
-            together.setdefault(name[: -len("_x.nii.gz")], []).append(run)
-    for prefix, of_task in sorted(together.items()):
+    for prefix, of_task in by_task(out, runs).items():
         remove_combined(out, prefix, "statmap")
         if len(of_task) < 2:
             continue

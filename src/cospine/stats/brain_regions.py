@@ -17,6 +17,9 @@ MOST_LABELS = 5000
 MOST_PARTS = 3
 """Most places along an axis at which a coarse voxel is asked for its label."""
 
+TASKS = ("pain", "motor")
+"""Tasks that the table of spheres knows."""
+
 
 def sphere_table() -> dict[str, list[str]]:
     """The table of spheres beside this module: places in MNI mm, radius, task, source, and how exact the place is."""
@@ -24,10 +27,15 @@ def sphere_table() -> dict[str, list[str]]:
         return read_tsv(path)
 
 
+def tasks_like(task: str) -> tuple[str, ...]:
+    """Whose spheres a task asks for, by how its label begins: ``pain``, ``motor``; both for any other."""
+    return next(((one,) for one in TASKS if task.startswith(one)), TASKS)
+
+
 def brain_spheres(
     grid: Grid,
     *,
-    tasks: Sequence[str] = ("pain", "motor"),
+    tasks: Sequence[str] = TASKS,
     mask: NDArray[np.bool_] | None = None,
     space: str = "MNI152NLin2009aSym",
 ) -> RegionSet:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
 from cospine.stats.clusters import label_clusters
-from cospine.stats.exchange import SIGNS, Rearrangements, partition, rearrange
+from cospine.stats.exchange import SIGNS, Partition, Rearrangements, partition, rearrange
 from cospine.stats.permutation_run import STATISTICS, Outcome, Prepared, reached, run_all
 from cospine.stats.tails import z_from_t
 from cospine.stats.tfce import FACES, lattice
@@ -188,14 +188,7 @@ def permutation_test(
     parts = partition(design, contrast)
     _check_maps(maps, masks, parts.tested.size, cluster_p)
     groups = _variance_groups(variance_groups, parts.tested.size)
-    drawn = rearrange(
-        parts.tested,
-        None if blocks is None else np.asarray(blocks),
-        permutations,
-        two_sided=two_sided,
-        seed=seed,
-        alike=not groups.any(),
-    )
+    drawn = _drawn(parts, groups, blocks, permutations, two_sided, seed)
     skewed = drawn.kind == SIGNS if remove_skewness is None else remove_skewness
     from scipy.stats import norm
 
@@ -246,14 +239,7 @@ def region_test(
             "Give one row a person, one column a region",
         )
     groups = _variance_groups(variance_groups, parts.tested.size)
-    drawn = rearrange(
-        parts.tested,
-        None if blocks is None else np.asarray(blocks),
-        permutations,
-        two_sided=two_sided,
-        seed=seed,
-        alike=not groups.any(),
-    )
+    drawn = _drawn(parts, groups, blocks, permutations, two_sided, seed)
     skewed = drawn.kind == SIGNS if remove_skewness is None else remove_skewness
     prepared = Prepared.of(table, parts, groups, None)
     run = run_all({"regions": prepared}, drawn, skewed, np.inf, two_sided, 1)["regions"]
@@ -306,6 +292,14 @@ def _check_maps(maps: Mapping[str, NDArray], masks: Mapping[str, NDArray], peopl
         faults.append(f"clusters formed at p = {cluster_p:g}: {LARGEST_CLUSTER_P:g} at most")
     if faults:
         raise CoSpineError("; ".join(faults), "group test", "Give maps (people, x, y, z) and a mask (x, y, z) for each region")
+
+
+def _drawn(
+    parts: Partition, groups: NDArray, blocks: ArrayLike | None, permutations: int, two_sided: bool, seed: int
+) -> Rearrangements:
+    """Rearrangements of the people, who are alike where there is one variance for all."""
+    within = None if blocks is None else np.asarray(blocks)
+    return rearrange(parts.tested, within, permutations, two_sided=two_sided, seed=seed, alike=not groups.any())
 
 
 def _variance_groups(given: ArrayLike | None, people: int) -> NDArray[np.intp]:

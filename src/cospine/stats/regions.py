@@ -143,6 +143,11 @@ def level_name(level: int, system: str) -> str:
     return f"C{level}" if level <= last else f"T{level - last}"
 
 
+def level_system_of(region: str) -> str:
+    """How the level in a region's name is counted: `spinal`, `vertebral`, or `none`."""
+    return next((system for system in ("spinal", "vertebral") if f"_{system}-" in region), "none")
+
+
 @dataclass(frozen=True, eq=False)
 class RegionMeans:
     """Mean of maps in regions.
