@@ -9,9 +9,11 @@ import pytest
 
 from cospine.bids import Derivatives, read_tsv
 from cospine.pipeline.coupling_files import combine_coupling, read_matrix, write_coupling
-from cospine.pipeline.coupling_stage import CONTROL, couple, fold, run_regions
+from cospine.pipeline.coupling_stage import CONTROL, Leaking, _most, couple, fold, run_regions
+from cospine.signal.simultaneous import simultaneous_pairs
 from cospine.space.cord_template import parametric_cord_template
 from cospine.space.grid import Grid
+from cospine.space.resample import Shift
 from cospine.stats.cord_regions import cord_regions
 from cospine.stats.regions import RegionSet
 
@@ -78,6 +80,7 @@ def coupled(placed: Any, one: Any, **changes: Any) -> Any:
     given = {
         "run": one.run, "grid": GRID, "noise": one.noise, "task": None, "corrected": one.series, "mean": placed.mean,
         "brain": placed.brain, "cord": placed.cord, "placement": placed.placement, "slice_times_s": np.array(TIMES),
+        "leaking": None,
     }  # fmt: skip
     return couple(**{**given, **changes})
 
@@ -101,15 +104,29 @@ def test_regions_lie_where_the_templates_have_them(regions: RegionSet, placed: A
         assert np.linalg.norm(here - 2.0 * cord[cord[:, 2] == k][None, :, :2], axis=-1).min() >= 14
 
 
+def test_a_horn_between_large_voxels_takes_those_that_hold_most_of_it() -> None:
+    """Label 1 has half of a voxel, 2 never a third; slice 0 has voxels 0-2, slice 1 voxels 3-4."""
+    share = {1: (6, 0, 4, 1, 0), 2: (3, 3, 2, 1, 2)}
+    samples = np.zeros((12, 5), np.int32)
+    for voxel in range(5):
+        samples[: share[1][voxel], voxel] = 1
+        samples[share[1][voxel] : share[1][voxel] + share[2][voxel], voxel] = 2
+    np.testing.assert_array_equal(_most(samples, np.array([0, 0, 0, 1, 1])), [1, 2, 1, 0, 2])
+    np.testing.assert_array_equal(_most(samples[:, [1, 3, 4]], np.array([0, 1, 1])), [2, 0, 2])  # label 1 has a twelfth
+
+
 def test_folding_keeps_every_voxel_in_its_slice(regions: RegionSet) -> None:
     series = np.random.default_rng(0).standard_normal((*GRID.shape, 3)).astype(np.float32)
-    folded, of = fold(series, regions, 2)
+    folded, of, voxels = fold(series, regions, 2)
     for one in regions.regions:
         mine, theirs = regions.mask(one.name), of.mask(one.name)
         for k in range(SLICES):
             np.testing.assert_array_equal(
                 np.sort(series[:, :, k][mine[:, :, k]], axis=0), np.sort(folded[:, 0, k][theirs[:, 0, k]], axis=0)
             )
+    held = of.labels > 0
+    np.testing.assert_array_equal(folded[held], series[tuple(voxels[held].T)])
+    np.testing.assert_array_equal(of.labels[held], regions.labels[tuple(voxels[held].T)])
 
 
 def test_what_two_regions_share_is_found_though_their_slices_are_apart_in_time(
@@ -136,6 +153,41 @@ def test_slices_excited_together_are_left_out(regions: RegionSet, placed: Any, t
     shared = pairs & (found.residuals.left_out > 0.05)
     assert shared.any()
     assert found.residuals.r[shared].mean() > found.residuals.r_without[shared].mean() + 0.05
+
+
+def test_what_leaks_between_slices_is_taken_out_on_the_acquired_grid(regions: RegionSet, placed: Any, tmp_path: Path) -> None:
+    """The whole brain swings as one; a share of each slice comes to its partner, before all is unwarped by two voxels."""
+    one = made(regions, tmp_path)
+    rng = np.random.default_rng(5)
+    lag, moved_by, factor = 7, 2, np.float32(0.8)
+    own = rng.standard_normal((*GRID.shape, VOLUMES)).astype(np.float32)
+    own[placed.brain] += 2 * np.sin(np.arange(VOLUMES) / 4.0).astype(np.float32)
+    half = SLICES // 2
+    acquired = np.roll(own, moved_by, axis=1)
+    leak = 0.3 * np.roll(acquired[:, :, half:], -lag, axis=1)
+    acquired[:, :, half:] += 0.3 * np.roll(acquired[:, :, :half], lag, axis=1)
+    acquired[:, :, :half] += leak
+    corrected = np.asfortranarray(500 + factor * np.roll(acquired, -moved_by, axis=1))
+    shift = Shift(np.full(GRID.shape, moved_by, np.float32), 1, np.full(GRID.shape, factor))
+    pairs = simultaneous_pairs(TIMES)
+    shared: Any = SimpleNamespace(leaks=True, lag=lag, pairs=pairs)
+    one.run.phase_encoding = "j"
+    leaking = Leaking.of(one.run, shared, acquired, shift)
+    assert leaking is not None
+    inside = np.argwhere(regions.labels)
+    seen = factor * acquired[tuple(leaking.where(inside).T)] + 500
+    np.testing.assert_allclose(corrected[tuple(inside.T)], seen, rtol=1e-5)
+    found = {}
+    for name, given in {"left": None, "out": leaking}.items():
+        result, _ = coupled(placed, one, corrected=corrected, leaking=given)
+        horns = [k for k, region in enumerate(result.residuals.a) if region.level]
+        hand = next(k for k, region in enumerate(result.residuals.a) if region.name == COUPLED[0])
+        found[name] = float(np.abs(result.residuals.r_without[hand, horns]).mean())
+        assert result.unleaked == (given is not None)
+    assert found["left"] > 0.4
+    assert found["out"] < 0.15
+    shared.leaks = False
+    assert Leaking.of(one.run, shared, acquired, shift) is None
 
 
 def test_files_and_runs_together(regions: RegionSet, placed: Any, tmp_path: Path) -> None:

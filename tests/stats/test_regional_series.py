@@ -1,11 +1,11 @@
-"""Series come to one time, dummies and gaps are minded, and leakage goes out at the place it comes from."""
+"""Series come to one time; dummies and gaps are minded."""
 
 import numpy as np
 import pytest
 
 from cospine.errors import CoSpineError
 from cospine.space.grid import Grid
-from cospine.stats.regional_series import leakage_of, regional_series, shifted
+from cospine.stats.regional_series import regional_series, shifted
 from cospine.stats.regions import Region, RegionSet
 
 TR_S = 2.68
@@ -65,7 +65,7 @@ def test_regions_carry_their_slices_and_voxels() -> None:
 def test_any_axis_may_hold_the_slices(axis) -> None:
     series = np.random.default_rng(0).standard_normal((*SHAPE, 30)).astype(np.float32)
     regions = region_set()
-    reference = regional_series(series, regions, TIMES, TR_S, leakage=leakage_of(TIMES, [1], 1))
+    reference = regional_series(series, regions, TIMES, TR_S)
     order = {0: (2, 1, 0), 1: (0, 2, 1), 2: (0, 1, 2)}[axis]
     turned = RegionSet(
         "native",
@@ -73,47 +73,9 @@ def test_any_axis_may_hold_the_slices(axis) -> None:
         regions.labels.transpose(order),
         regions.regions,
     )
-    found = regional_series(
-        series.transpose((*order, 3)), turned, TIMES, TR_S, leakage=leakage_of(TIMES, [1], order.index(1)), slice_axis=axis
-    )
+    found = regional_series(series.transpose((*order, 3)), turned, TIMES, TR_S, slice_axis=axis)
     for one, other in zip(reference, found, strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=1e-6)
-
-
-def leaking(share: float, lag: int, common: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """A series whose simultaneous slices leak into each other, and the same without; brain and cord may share a slow course."""
-    rng = np.random.default_rng(1)
-    own = rng.standard_normal((4, 6, 4, 2000)).astype(np.float32)
-    own += common * slow(np.arange(2000)[:, None] * TR_S + TIMES).T / 3
-    series = own.copy()
-    # voxel j of the lower slice and j + lag of the upper
-    series[..., :2, :] += share * np.roll(own[..., 2:, :], -lag, axis=1)
-    series[..., 2:, :] += share * np.roll(own[..., :2, :], lag, axis=1)
-    return series, own
-
-
-def test_leakage_from_its_place_goes_out() -> None:
-    series, own = leaking(0.2, 2)
-    truth = regional_series(own, region_set(), TIMES, TR_S)
-    at_lag = {
-        lag: regional_series(series, region_set(), TIMES, TR_S, leakage=None if lag is None else leakage_of(TIMES, [lag], 1))
-        for lag in (None, 0, 2)
-    }
-    r = {lag: np.corrcoef(found[0].mean, found[1].mean)[0, 1] for lag, found in at_lag.items()}
-    expected = np.corrcoef(truth[0].mean, truth[1].mean)[0, 1]
-    assert r[None] > expected + 0.2
-    assert r[0] > expected + 0.2
-    assert r[2] == pytest.approx(expected, abs=0.03)
-
-
-def test_coupling_is_not_taken_for_leakage() -> None:
-    series, own = leaking(0.1, 2, common=1.0)
-    found, truth = (regional_series(one, region_set(), TIMES, TR_S, leakage=leakage_of(TIMES, [2], 1)) for one in (series, own))
-    plain = regional_series(own, region_set(), TIMES, TR_S)
-    r = [np.corrcoef(one[0].mean, one[1].mean)[0, 1] for one in (found, truth, plain)]
-    assert r[2] > 0.3
-    assert r[0] == pytest.approx(r[2], abs=0.03)
-    assert r[1] == pytest.approx(r[2], abs=0.03)
 
 
 def test_dummies_at_the_start_do_not_count_and_gaps_are_refused() -> None:

@@ -26,7 +26,7 @@ def write_coupling(out: Derivatives, run: Run, found: RunCoupling) -> tuple[Path
 
     def table(kind: str, coupling: Coupling, without: bool, said: str) -> None:
         path = out.path(run, "relmat", ".tsv", desc=kind)
-        about = {"Description": said, "Samples": coupling.samples, "Notes": list(found.notes)}
+        about = {"Description": said, "Samples": coupling.samples, "LeakageTakenOut": found.unleaked, "Notes": list(found.notes)}
         out.write_tsv(path, coupling.matrix(without), about)
         written.append(path)
 

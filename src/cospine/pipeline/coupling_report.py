@@ -44,8 +44,11 @@ class CouplingReport:
         if np.isfinite(simultaneous) and np.isfinite(beside):
             said += (
                 f" Slices of brain and cord that are excited together correlate by {simultaneous:.3f} on average, those "
-                f"one slice off, which share anatomy and physiology alone, by {beside:.3f}: the difference is leakage."
+                f"one slice off, which share anatomy and physiology alone, by {beside:.3f}: the difference is leakage"
+                + (" that is left." if self.coupling.unleaked else ".")
             )
+        if self.coupling.unleaked:
+            said += " Leakage was found between simultaneous slices and taken out of the courses."
         said += " No p is given: it takes a group."
         figures = [matrix_figure("Coupling of regions", matrices, {}, names, said)]
         for condition, one in self.coupling.betas.items():
@@ -56,4 +59,4 @@ class CouplingReport:
 
     def methods(self) -> MethodsText:
         """Methods text."""
-        return coupling_methods(trials=bool(self.coupling.betas))
+        return coupling_methods(trials=bool(self.coupling.betas), unleaked=self.coupling.unleaked)

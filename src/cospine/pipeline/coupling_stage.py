@@ -19,8 +19,11 @@ from cospine.pipeline.noise_stage import NoiseModel
 from cospine.pipeline.spaces_stage import Placement
 from cospine.pipeline.task_stage import FEWEST_FREE, TaskResult
 from cospine.signal.blocks import map_view, slice_view
+from cospine.signal.regression import slice_bases
+from cospine.signal.simultaneous import SharedSignal
 from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
+from cospine.space.resample import Shift
 from cospine.space.templates import brain_template
 from cospine.stats.beta_series import FEWEST_TRIALS, beta_maps, beta_series, trial_columns, trial_weights
 from cospine.stats.brain_regions import brain_spheres, tasks_like
@@ -28,6 +31,7 @@ from cospine.stats.cord_regions import cord_regions
 from cospine.stats.coupling import Coupling, coupling
 from cospine.stats.events import event_rows
 from cospine.stats.glm import residual_series
+from cospine.stats.leakage import Leakage, without_leakage
 from cospine.stats.regional_series import RegionSeries, regional_series
 from cospine.stats.regions import Region, RegionSet
 
@@ -37,11 +41,46 @@ SEGMENTS = (5, 6, 7, 8)
 """Spinal segments whose horns are looked at: those of forearm and hand."""
 LEAST_SHARE = 1 / 3
 """Share of a voxel that a horn must have: horns are hardly wider than voxels, and with half of one few voxels would be left."""
+LEAST_OF_ALL = 1 / 6
+"""Share that does for a horn which has `LEAST_SHARE` of no voxel, in that voxel of a slice which holds most of it."""
 CONTROL = "control_neck"
 """Muscle and fat about the spine, which no nerve couples with the brain. CSF would be one too, but its mean is in the model."""
 CONTROL_MM = (14.0, 26.0)
 """How far from the cord its tissue is taken."""
 _PARTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Leaking:
+    """What leaks between simultaneous slices of a run, and where its voxels were acquired.
+
+    Parameters
+    ----------
+    leakage : Leakage
+    acquired : ndarray (x, y, z, t)
+        What drift, motion and physiology leave of the series as it was acquired, neither moved nor unwarped.
+    shift : Shift or None
+        Distortion from the corrected grid to the acquired one. Motion on top of it is less than a voxel, and not followed.
+    """
+
+    leakage: Leakage
+    acquired: NDArray[np.float32] = field(repr=False)
+    shift: Shift | None = field(repr=False)
+
+    @classmethod
+    def of(cls, run: Run, shared: SharedSignal | None, residuals: NDArray[np.float32], shift: Shift | None) -> "Leaking | None":
+        """Leakage of a run, from what its simultaneous slices share; None where that can be chance."""
+        if shared is None or not shared.leaks:
+            return None
+        assert run.phase_encoding is not None  # else nothing was looked for
+        return cls(Leakage(shared.pairs, (shared.lag,), "ijk".index(run.phase_encoding[0])), residuals, shift)
+
+    def where(self, voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Acquired voxel of each corrected one (..., 3)."""
+        at = voxels.copy()
+        if self.shift is not None:
+            at[..., self.shift.axis] += np.rint(self.shift.voxels[tuple(np.moveaxis(voxels, -1, 0))]).astype(np.int64)
+        return np.clip(at, 0, np.array(self.acquired.shape[:3]) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +99,8 @@ class RunCoupling:
         Of responses to single trials, by condition.
     free : int
         Residual degrees of freedom of a slice, at least.
+    unleaked : bool
+        Whether leakage between simultaneous slices was found, and taken out.
     notes : tuple of str
         What was left out.
     """
@@ -69,6 +110,7 @@ class RunCoupling:
     residuals: Coupling = field(repr=False)
     betas: Mapping[str, Coupling] = field(repr=False)
     free: int
+    unleaked: bool
     notes: tuple[str, ...]
 
     def between(self) -> tuple[float, float]:
@@ -94,6 +136,7 @@ def couple(
     cord: NDArray[np.bool_],
     placement: Placement | None,
     slice_times_s: NDArray[np.float64] | None,
+    leaking: Leaking | None,
 ) -> tuple[RunCoupling | None, str]:
     """Coupling of a run, or why there is none.
 
@@ -114,6 +157,8 @@ def couple(
         Where the run lies in the templates.
     slice_times_s : ndarray (slices,) or None
         As the run was processed with them; None where they are not known or were ignored.
+    leaking : Leaking or None
+        What leaks between simultaneous slices, to be taken out; None where none was found.
 
     Returns
     -------
@@ -133,15 +178,28 @@ def couple(
     kinds = {one.level_system != "none" for one in regions.regions if one.name != CONTROL}
     if kinds != {True, False}:
         return None, f"no region of the {'brain' if True in kinds else 'cord'} lies in the field of view"
-    series, folded = fold(corrected, regions, run.slice_axis)
+    series, folded, voxels = fold(corrected, regions, run.slice_axis)
     inside = folded.labels > 0
+    if leaking is not None:
+        shift = leaking.shift
+        series = without_leakage(
+            series,
+            folded.labels,
+            leaking.leakage,
+            acquired=leaking.acquired,
+            voxels=leaking.where(voxels),
+            factor=None if shift is None or shift.factor is None else shift.factor[tuple(np.moveaxis(voxels, -1, 0))],
+            bases=slice_bases(designs, noise.rows),
+            rows=noise.rows,
+            slice_axis=run.slice_axis,
+        )
     left = residual_series(series, designs, inside, rows=noise.rows)
     courses = regional_series(left, folded, slice_times_s, run.tr_s, rows=noise.rows)
     if len(courses) < 2:
         return None, "fewer than two regions hold a signal"
     betas, notes = _of_trials(run, noise, series, folded, slice_times_s) if task is not None else ({}, ())
     found = coupling(courses, slice_times_s=slice_times_s)
-    return RunCoupling(regions, courses, found, betas, free, (*regions.notes, *notes)), ""
+    return RunCoupling(regions, courses, found, betas, free, leaking is not None, (*regions.notes, *notes)), ""
 
 
 def run_regions(
@@ -180,7 +238,7 @@ def run_regions(
         _labels_at(horns, anatomy.to_pam50.inverse.map(placement.alignment.to_t1w.map(grid.to_ras(index + np.array(offset)))))
         for offset in product((np.arange(_PARTS) + 0.5) / _PARTS - 0.5, repeat=3)
     ]
-    add(_most(np.stack(samples)), index, horns.regions)
+    add(_most(np.stack(samples), index[:, slice_axis]), index, horns.regions)
     index = np.argwhere(_neck(mean, grid, brain, cord, slice_axis))
     about = Region(1, CONTROL, "midline", "control", source=f"{CONTROL_MM[0]:g} to {CONTROL_MM[1]:g} mm from the cord")
     add(np.ones(len(index), np.int32), index, [about])
@@ -190,7 +248,7 @@ def run_regions(
     return RegionSet("native", grid, labels, tuple(regions), notes)
 
 
-def fold(series: NDArray, regions: RegionSet, slice_axis: int) -> tuple[NDArray[np.float32], RegionSet]:
+def fold(series: NDArray, regions: RegionSet, slice_axis: int) -> tuple[NDArray[np.float32], RegionSet, NDArray[np.int64]]:
     """The voxels of regions alone, slice by slice.
 
     Returns
@@ -199,16 +257,23 @@ def fold(series: NDArray, regions: RegionSet, slice_axis: int) -> tuple[NDArray[
         Fortran order; n is the number of voxels of the slice that holds most, 0 beyond a slice's own.
     regions : RegionSet
         Of these.
+    voxels : ndarray (n, 1, slices, 3), int
+        Where each was; 0 beyond a slice's own.
     """
     labels, view = map_view(regions.labels, slice_axis), slice_view(series, slice_axis)
     counts = np.count_nonzero(labels, axis=(1, 2))
     folded = np.zeros((int(counts.max()), 1, len(labels), series.shape[3]), np.float32, order="F")
     numbers = np.zeros(folded.shape[:3], np.int32)
+    voxels = np.zeros((*folded.shape[:3], 3), np.int64)
+    slower, faster = (axis for axis in (2, 1, 0) if axis != slice_axis)
     for k, count in enumerate(counts.tolist()):
         here = labels[k] > 0
         folded[:count, 0, k] = view[:, k][:, here].T
         numbers[:count, 0, k] = labels[k][here]
-    return folded, RegionSet(regions.space, Grid(numbers.shape, np.eye(4)), numbers, regions.regions, regions.notes)
+        voxels[:count, 0, k, slower], voxels[:count, 0, k, faster] = np.nonzero(here)
+        voxels[:count, 0, k, slice_axis] = k
+    of = RegionSet(regions.space, Grid(numbers.shape, np.eye(4)), numbers, regions.regions, regions.notes)
+    return folded, of, voxels
 
 
 def _horns(template: CordTemplate) -> RegionSet:
@@ -228,14 +293,23 @@ def _labels_at(regions: RegionSet, points: NDArray[np.float64]) -> NDArray[np.in
     return found
 
 
-def _most(samples: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Label that most samples (samples, n) of a voxel have, the lowest of several; 0 where it has less than its share."""
-    best, votes = np.zeros(samples.shape[1], np.int32), np.zeros(samples.shape[1], np.int64)
-    for number in np.unique(samples[samples > 0]).tolist():
-        count = np.count_nonzero(samples == number, axis=0)
-        best[count > votes] = number
-        votes = np.maximum(votes, count)
-    best[votes < LEAST_SHARE * len(samples)] = 0
+def _most(samples: NDArray[np.int32], slices: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Label that most samples (samples, n) of a voxel have, the lowest of several; 0 where it has less than its share.
+
+    A label that nowhere has its share (a horn that falls between large voxels) takes the voxel of each slice (n,) that holds most
+    of it, of those that no other has.
+    """
+    shares = {number: np.mean(samples == number, axis=0) for number in np.unique(samples[samples > 0]).tolist()}
+    best, most = np.zeros(samples.shape[1], np.int32), np.zeros(samples.shape[1])
+    for number, share in shares.items():
+        best[share > most] = number
+        most = np.maximum(most, share)
+    best[most < LEAST_SHARE] = 0
+    for number in [number for number in shares if not np.any(best == number)]:
+        for k in np.unique(slices).tolist():
+            free = np.where((slices == k) & (best == 0), shares[number], 0)
+            if free.max() >= LEAST_OF_ALL:
+                best[np.argmax(free)] = number
     return best
 
 

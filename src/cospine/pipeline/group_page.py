@@ -331,9 +331,9 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
                 "correlation beside that of one person's brain with another's cord, and p against other people's cords, "
                 "courses moved in time, courses of random phases, and the same brain region with the tissue of the neck. "
                 "The last column takes the largest of these, corrected over all pairs (Holm). All slices count here, and none of "
-                "these nulls has what leaks between slices that are excited together: with 1 to 3 % of leakage 13 to 48 % of "
-                "groups without coupling showed some in simulation. Compare with the matrix that leaves such slices out, and see "
-                "each person's correlation of simultaneous slices.",
+                "these nulls has what leaks between slices that are excited together: it was taken out of each person's courses "
+                "where it was found. Compare with the matrix that leaves such slices out, and see each person's correlation of "
+                "simultaneous slices.",
                 ("brain", "cord", "people", "r", "r of strangers", "p people", "p shift", "p phase", "p neck", "p all, Holm"),
                 rows,
                 tuple(k for k, pair in enumerate(shown) if pair.p_holm < _SMALL),

@@ -14,7 +14,7 @@ from cospine.bids import Derivatives, Run, load_bold, load_events
 from cospine.errors import CoSpineError
 from cospine.pipeline.anatomy_files import write_placement, write_space
 from cospine.pipeline.anatomy_stage import AnatomySources
-from cospine.pipeline.coupling_stage import couple
+from cospine.pipeline.coupling_stage import Leaking, couple
 from cospine.pipeline.field_stage import Distortion, FieldSources, as_distorted, correct
 from cospine.pipeline.given import given_files, load_given
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
@@ -171,6 +171,7 @@ def process_run(
         # after denoising nobody knows how many degrees of freedom are left
         tests = explained(run, model, corrected, brain, cord_mask, grid) if thermal is None else None
         task = compared_with_task(run, model, events)
+        shared = share_of_simultaneous(run, model, series)  # and from here on the series is what the model leaves of it
         if thermal is None:
             said("statistics")
             try:
@@ -180,15 +181,16 @@ def process_run(
                 logger.warning("%s: no statistics: %s", run.label, error)
             said("coupling")
             try:
+                leaking = Leaking.of(run, shared, series, None if distortion is None else distortion.shift)
                 coupled, no_coupling = couple(
-                    run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times
+                    run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times, leaking
                 )
             except CoSpineError as error:
                 no_coupling = str(error)
                 logger.warning("%s: no coupling: %s", run.label, error)
         else:
             no_task = no_coupling = "thermal denoising leaves an unknown number of degrees of freedom"
-        noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, share_of_simultaneous(run, model, series), task)
+        noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, shared, task)
     del series
 
     said("quality")

@@ -355,19 +355,26 @@ def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def coupling_methods(*, trials: bool) -> MethodsText:
+def coupling_methods(*, trials: bool, unleaked: bool) -> MethodsText:
     """Methods text of coupling.
 
     Parameters
     ----------
     trials : bool
         Whether responses to single trials were correlated too.
+    unleaked : bool
+        Whether leakage between simultaneous slices was taken out.
     """
     text = (
         "Coupling was measured natively: horns of spinal segments (from PAM50) and spheres (from MNI) were brought to the run. "
         "The means of each region in each slice, drift, motion, physiology and task held fixed, were shifted to one time "
         "(band-limited) and correlated, with and without pairs of slices that are excited together."
     )
+    if unleaked:
+        text += (
+            " What simultaneous slices leak into each other was taken out of the courses before: the signal of the acquired "
+            "voxel that it comes from, times a share learnt from noise that both slices have and their neighbours have not."
+        )
     if trials:
         text += (
             " Responses to single trials (least squares, separately for each) were correlated over trials (Rissman et al., 2004)."

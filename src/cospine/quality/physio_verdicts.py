@@ -36,8 +36,6 @@ WORTH_NAMING = 0.005
 GOES_WITH_TASK = 0.2
 """R² on the task, beyond chance, from which a set deserves a look."""
 
-LEAKING_P = 0.01
-"""Simultaneous slices leak where their correlation exceeds that of others at this level."""
 
 _SAID = (
     "No cardiac recording.",
@@ -256,8 +254,12 @@ def leakage_verdict(found: SharedSignal) -> Verdict:
         f"Slices excited together correlate with r {found.r_simultaneous:.3f} at a shift of {signed(found.lag)} voxels, pairs "
         f"one slice beside with {found.r_neighbouring:.3f}"
     ).replace("-", "−")
-    if found.p < LEAKING_P:
-        return Verdict("look", f"{text}: signal leaks between brain and neck. Give coupling without simultaneous pairs too.")
+    if found.leaks:
+        return Verdict(
+            "look",
+            f"{text}: signal leaks between brain and neck. It is taken out of regions' courses; give coupling without "
+            "simultaneous pairs too.",
+        )
     return Verdict("good", f"{text}: no leakage between them can be told from chance.")
 
 

@@ -27,6 +27,7 @@ FEWEST_VOXELS = 50
 SPECTRA_KEPT = 6
 PEAK_WINDOW = 11
 """Lags over which the running median that leakage must rise above is taken."""
+LEAKING_P = 0.01
 _MAD_OF_NORMAL = 1.4826
 
 
@@ -69,6 +70,11 @@ class SharedSignal:
     r_by_pair_neighbouring: NDArray[np.float64] = field(repr=False)
     slice_mean_simultaneous: float
     slice_mean_neighbouring: float
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the peak is more than chance."""
+        return self.p < LEAKING_P
 
 
 def simultaneous_pairs(slice_times_s: ArrayLike) -> NDArray[np.int64]:

@@ -1,20 +1,13 @@
 """Time courses of regions, slice by slice, brought to one time.
 
 Neighbouring slices are acquired more than a second apart, so that each slice's mean is shifted, band-limited, to a time that all
-share; and slices stay apart until they are correlated, so that pairs that are excited together can be left out. What the partner
-slice leaks can be taken out before: at the same instant, at the place that the CAIPI shift sends it from.
-
-How much leaks is learnt from what is a slice's own. Let X be a region's voxels in one slice, Y those of its partner that leak
-into them, and e what a slice has that its neighbours do not. Recorded are X = x + a y and Y = y + a x; whatever brain and cord
-truly have in common is in the neighbours too, so that X · e(Y) = a (x · e(x) + y · e(y)): noise that is seen in both slices of an
-excitation and in no other tells a, coupling does not. Regressing Y out instead would take all coupling with that place along and,
-done on both sides, turn its sign. The share is taken to be the same both ways: covariances cannot tell the two apart.
+share; and slices stay apart until they are correlated, so that pairs that are excited together can be left out. What partner
+slices leak is taken out before (`cospine.stats.leakage`).
 
 Series come without drift, task and physiology: residuals of the slice-wise model (`cospine.signal.regression.regress`), by which
 the correlation of what is left is the partial one, the physiological model inside.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,28 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
 from cospine.signal.blocks import map_view, slice_view
-from cospine.signal.simultaneous import simultaneous_pairs
 from cospine.stats.regions import Region, RegionSet
-
-
-@dataclass(frozen=True, eq=False)
-class Leakage:
-    """Where the partner's signal comes from.
-
-    Parameters
-    ----------
-    pairs : ndarray (n, 2), int
-        Simultaneous slices, the lower first.
-    lags : tuple of int
-        Shifts along the phase encoding in voxels: voxel j of the lower slice receives from, and leaks to, j + lag of the upper
-        (`cospine.signal.simultaneous.shared_signal` finds it).
-    pe_axis : {0, 1, 2}
-        Voxel axis of the phase encoding.
-    """
-
-    pairs: NDArray[np.int64]
-    lags: tuple[int, ...]
-    pe_axis: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +51,6 @@ def regional_series(
     tr_s: float,
     *,
     rows: NDArray[np.bool_] | None = None,
-    leakage: Leakage | None = None,
     slice_axis: int = 2,
 ) -> tuple[RegionSeries, ...]:
     """Time courses of regions at the middle of the slice times.
@@ -94,9 +65,6 @@ def regional_series(
     tr_s : float
     rows : ndarray (t,), bool, optional
         Volumes that count; one run of volumes without a gap.
-    leakage : Leakage, optional
-        What partners leak, to be taken out. It is right where `residuals` lie on the acquired grid, and only
-        near where these were unwarped.
     slice_axis : {0, 1, 2}
 
     Returns
@@ -131,8 +99,6 @@ def regional_series(
         for column, k in enumerate(slices.tolist()):
             values[:, column] = view[kept, k][:, labels[k] == region.number].mean(axis=1, dtype=np.float64)
         values -= values.mean(axis=0)
-        if leakage is not None:
-            values -= _leaked(view[kept], labels == region.number, slices, leakage, slice_axis)
         good = np.isfinite(values).all(axis=0) & (values.std(axis=0) > 0)
         slices, values = slices[good], values[:, good]
         if slices.size:
@@ -166,11 +132,6 @@ def shifted(values: NDArray[np.floating], shift_s: ArrayLike, tr_s: float) -> ND
     return np.asarray(irfft(np.asarray(rfft(mirrored, axis=0)) * phase, 2 * count, axis=0))[:count]
 
 
-def leakage_of(slice_times_s: ArrayLike, lags: Sequence[int], pe_axis: int) -> Leakage:
-    """Leakage between slices of one time, at known shifts."""
-    return Leakage(simultaneous_pairs(slice_times_s), tuple(int(lag) for lag in lags), pe_axis)
-
-
 def _without_gap(rows: NDArray[np.bool_]) -> slice:
     """The volumes that count, as a range."""
     found = np.flatnonzero(rows)
@@ -181,46 +142,3 @@ def _without_gap(rows: NDArray[np.bool_]) -> slice:
             "Leave out volumes at its ends only; take single volumes out by columns of the model",
         )
     return slice(int(found[0]), int(found[-1]) + 1)
-
-
-def _leaked(
-    view: NDArray, here: NDArray[np.bool_], slices: NDArray[np.int64], leakage: Leakage, slice_axis: int
-) -> NDArray[np.float64]:
-    """What leaks into the mean of a region's voxels in each of its slices (t, slices).
-
-    The share is one for the region: single voxels do not tell it.
-    """
-    in_plane = [axis for axis in (2, 1, 0) if axis != slice_axis].index(leakage.pe_axis)
-    found = np.zeros((len(view), slices.size))
-    for lag in leakage.lags:
-        shared = own = 0.0
-        arrives = np.zeros_like(found)
-        for column, k in enumerate(slices.tolist()):
-            for lower, upper in leakage.pairs[(leakage.pairs == k).any(axis=1)].tolist():
-                partner, sign = (upper, 1) if k == lower else (lower, -1)
-                place = np.nonzero(here[k])
-                source = list(place)
-                source[in_plane] = (place[in_plane] + sign * lag) % here.shape[1 + in_plane]
-                x, of_x = _and_its_own(view, k, (place[0], place[1]))
-                y, of_y = _and_its_own(view, partner, (source[0], source[1]))
-                good = np.isfinite(x + y + of_x + of_y).all(axis=0)
-                shared += 0.5 * float((x * of_y + y * of_x)[:, good].sum())
-                own += float((x * of_x + y * of_y)[:, good].sum())
-                if good.any():
-                    arrives[:, column] += y[:, good].sum(axis=1) / good.size
-        if own > 0:
-            found += shared / own * arrives
-    return found
-
-
-def _and_its_own(
-    view: NDArray, k: int, place: tuple[NDArray[np.int64], NDArray[np.int64]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centred courses (t, voxels) of a slice, and what they have that the slices next to it do not."""
-    courses = view[:, k][:, *place].astype(np.float64)
-    courses -= courses.mean(axis=0)
-    beside = [view[:, j][:, *place].astype(np.float64) for j in (k - 1, k + 1) if 0 <= j < view.shape[1]]
-    if not beside:
-        return courses, courses
-    neighbours = np.mean(beside, axis=0)
-    return courses, courses - (neighbours - neighbours.mean(axis=0))
