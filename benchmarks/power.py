@@ -2,91 +2,176 @@
 
     cospine simulate RAW --participants 40 --protocol small --task pain --volumes 100
     cospine run RAW DERIVATIVES participant --pnm-orders 2 2 0 0
-    python benchmarks/power.py RAW DERIVATIVES [--people 20] [--groups 200] [--permutations 1000]
+    python benchmarks/power.py RAW DERIVATIVES [RAW DERIVATIVES ..] [--people 20] [--groups 200] [--strengths 1 2 4 ..]
 
-Groups are drawn from those who were processed, without putting back. Brain: area under the curve that t over people in MNI draws
-between voxels that are active and voxels that are not, by the true maps (of the phantom's own transforms; active where the mean
-over all people is half of its largest, not active below a fiftieth of it). Cord: how often the horn that is active, at its
-segment and side, is significant among the horns named beforehand (Holm), by sign flips; how often another of them is; and how
-often it is the strongest of all.
+Groups are drawn from those who were processed, of all datasets together, without putting back. Brain: area under the curve that t
+over people in MNI draws between voxels that are active and voxels that are not, by the true maps (of the phantom's own
+transforms; active where the mean over all people is half of its largest, not active below a fiftieth of it).
+
+Cord: how often the horn that is active, at its segment and side, is significant among the horns named beforehand (Holm), by sign
+flips; how often another of them is; and how often it is the strongest of all. Stronger responses are made of the same people: the
+model is linear, so that a response twice as strong adds the true effect of each voxel, carried to PAM50 by the run's own
+transforms and smoothed like its maps, to the effect that was measured.
+
+Beside stands what an estimate could do that knows all: the true share of the horn in each voxel as weights, the true course of
+the response, true phases of pulse and breathing, the corrected series. Its power is that of a t test at the first step of Holm.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from normalisation import read, true_displacement, true_map
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
-from scipy.stats import rankdata
+from scipy.stats import nct, rankdata
+from scipy.stats import t as t_distribution
 
+from cospine.anatomy.ants_bridge import antspyx, to_ants
+from cospine.bids import read_tsv
 from cospine.pipeline.group_analysis import cord_sets, expected_horns
+from cospine.signal.drift import cosine_drift
+from cospine.signal.smoothing import smooth_within
 from cospine.space.cord_template import parametric_cord_template
+from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 from cospine.stats.permutation import holm, region_test
 from cospine.stats.regions import region_means
 
+TR_S = 2.68
+LEVEL = 0.05
+SMOOTHING_MM = (2.0, 2.0, 6.0)
+"""Of a run's maps of the cord."""
 MNI, PAM50 = "MNI152NLin2009aSym", "PAM50"
 ACTIVE = {"pain": "dorsal_R_spinal-C6"}
 """The horn that the phantom activates."""
 
 
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Where one person's data lie."""
+
+    name: str
+    raw: Path
+    derivatives: Path
+
+    def truth(self, pattern: str) -> Path:
+        """A file of the truth of the run."""
+        return next((self.raw / "sourcedata/truth" / self.name / "func").glob(pattern))
+
+    def made(self, pattern: str) -> Path:
+        """A file of the derivatives of the run."""
+        return next((self.derivatives / self.name / "func").glob(pattern))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("raw", type=Path)
-    parser.add_argument("derivatives", type=Path)
+    parser.add_argument("datasets", type=Path, nargs="+", metavar="RAW DERIVATIVES")
     parser.add_argument("--task", default="pain", choices=sorted(ACTIVE))
     parser.add_argument("--contrast", default="pain")
     parser.add_argument("--people", type=int, default=20)
     parser.add_argument("--groups", type=int, default=200)
     parser.add_argument("--permutations", type=int, default=1000)
+    parser.add_argument("--strengths", type=float, nargs="+", default=[1, 2, 4, 8, 16, 32], help="of the cord's response")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    pattern = f"sub-*/func/*task-{chosen.task}*_space-{MNI}_contrast-{chosen.contrast}_stat-effect_statmap.nii.gz"
-    brains = [path for path in sorted(chosen.derivatives.glob(pattern)) if "_run-" not in path.name]
-    cords = [path.with_name(path.name.replace(MNI, PAM50)) for path in brains]
-    lost = [path.name for path in cords if not path.is_file()]
-    if len(brains) <= chosen.people or lost:
-        parser.error(
-            f"{len(brains)} people for groups of {chosen.people}; without a map of the cord: {', '.join(lost) or 'none'}"
-        )
-    print(f"{len(brains)} people, groups of {chosen.people}", flush=True)
-    effects, mask = brain_effects(brains)
-    active, quiet = true_places([person_of(path) for path in brains], chosen.raw, chosen.task, mask)
-    means, names = horns(cords)
-    first = [names.index(name) for name in expected_horns(chosen.task, names)]
-    right = names.index(ACTIVE[chosen.task])
+    if len(chosen.datasets) % 2:
+        parser.error("each RAW needs its DERIVATIVES")
+    everyone = people_of(list(zip(chosen.datasets[::2], chosen.datasets[1::2], strict=True)), chosen.task, chosen.contrast)
+    if len(everyone) <= chosen.people:
+        parser.error(f"{len(everyone)} people for groups of {chosen.people}")
+    print(f"{len(everyone)} people, {chosen.groups} groups of {chosen.people}", flush=True)
     rng = np.random.default_rng(chosen.seed)
-    areas, hits, others, strongest = [], 0, 0, 0
-    for group in range(chosen.groups):
-        people = rng.choice(len(brains), chosen.people, replace=False)
+    groups = [rng.choice(len(everyone), chosen.people, replace=False) for _ in range(chosen.groups)]
+    told_brain(everyone, chosen, groups)
+    told_cord(everyone, chosen, groups)
+
+
+def people_of(datasets: list[tuple[Path, Path]], task: str, contrast: str) -> list[Person]:
+    """Those who have maps of brain and cord."""
+    found = []
+    for raw, derivatives in datasets:
+        for folder in sorted(path for path in derivatives.glob("sub-*") if path.is_dir()):
+            maps = [
+                list((folder / "func").glob(f"*task-{task}_space-{space}_contrast-{contrast}_stat-effect_statmap.nii.gz"))
+                for space in (MNI, PAM50)
+            ]
+            if all(maps):
+                found.append(Person(folder.name, raw, derivatives))
+            else:
+                print(f"{derivatives / folder.name}: no maps of both, left out")
+    return found
+
+
+def told_brain(everyone: list[Person], chosen: argparse.Namespace, groups: list[NDArray]) -> None:
+    """Print how well the brain's maps tell active voxels from others."""
+    effects, mask = brain_effects([effect_map(one, chosen.task, MNI, chosen.contrast) for one in everyone])
+    active, quiet = true_places(everyone, chosen.task, mask)
+    areas = []
+    for people in groups:
         t = one_sample(effects[people])
         areas.append(area(t[active], t[quiet]))
-        test = region_test(
-            means[people][:, first],
-            np.ones((chosen.people, 1)),
-            [1.0],
-            permutations=chosen.permutations,
-            seed=chosen.seed + group,
-        )
-        p = np.where(np.isfinite(test.p), test.p, 1.0)
-        found = (holm(p) < 0.05) & (test.t > 0)
-        at = first.index(right)
-        hits += bool(found[at])
-        others += bool(np.delete(found, at).any())
-        strongest += bool(np.nanargmax(one_sample(means[people])) == right)
     low, middle, high = np.percentile(areas, [5, 50, 95])
-    print(f"brain, area under the curve: median {middle:.3f} (5-95 %: {low:.3f}-{high:.3f}); {active.sum()} active voxels")
-    print(f"{ACTIVE[chosen.task]}: found in {hits / chosen.groups:.1%} of {chosen.groups} groups,")
-    print(f"the strongest of {len(names)} horns in {strongest / chosen.groups:.1%};")
-    print(f"another horn that was named beforehand is found in {others / chosen.groups:.1%}")
-    everyone = np.nanmean(means, axis=0)
-    print("mean effect of horns, %:", ", ".join(f"{names[k]} {everyone[k]:.2f}" for k in first))
+    print(
+        f"brain, area under the curve: median {middle:.3f} (5-95 %: {low:.3f}-{high:.3f}); {active.sum()} active voxels",
+        flush=True,
+    )
 
 
-def person_of(path: Path) -> str:
-    """`sub-01` of a file."""
-    return path.name.partition("_")[0]
+def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[NDArray]) -> None:
+    """Print how often the active horn is found, at each strength of its response, and what an ideal estimate would do."""
+    cords = [effect_map(one, chosen.task, PAM50, chosen.contrast) for one in everyone]
+    means, names = horns([read(path) for path in cords], [read(variance_of(path))[0] for path in cords])
+    grid = read(cords[0])[1]
+    added, _ = horns(
+        [(carried(one, chosen.task, grid), grid) for one in everyone], [read(variance_of(path))[0] for path in cords]
+    )
+    ideal = np.array([ideal_estimate(one, chosen.task) for one in everyone])
+    first = [names.index(name) for name in expected_horns(chosen.task, names)]
+    right = names.index(ACTIVE[chosen.task])
+    spread = np.nanstd(means, axis=0, ddof=1)
+    print(f"horns named beforehand: {', '.join(names[k] for k in first)}")
+    true, measured = (float(np.nanmean(one[:, right])) for one in (added, means))
+    print(f"true effect as {names[right]} should show it: {true:.3f} % (mean over people), measured {measured:.3f}")
+    print(f"SD over people of a horn's measured mean: {np.nanmean(spread[first]):.2f} %")
+    print(
+        f"ideal estimate of one person, in units of the true response: {ideal.mean():.1f}, SD over people {ideal.std(ddof=1):.1f}"
+    )
+    print("| response x | true mean, % | found | another found | strongest | wrong among detections | ideal power |")
+    print("|---|---|---|---|---|---|---|")
+    at = first.index(right)
+    for strength in chosen.strengths:
+        values = means + (strength - 1) * added
+        hits = others = strongest = 0
+        for number, people in enumerate(groups):
+            test = region_test(
+                values[people][:, first],
+                np.ones((len(people), 1)),
+                [1.0],
+                permutations=chosen.permutations,
+                seed=chosen.seed + number,
+            )
+            p = np.where(np.isfinite(test.p), test.p, 1.0)
+            found = (holm(p) < LEVEL) & (test.t > 0)
+            hits += bool(found[at])
+            others += int(np.delete(found, at).sum())
+            strongest += bool(np.nanargmax(one_sample(values[people])) == right)
+        n = len(groups)
+        power = ideal_power(strength / ideal.std(ddof=1), chosen.people, LEVEL / len(first))
+        wrong = others / max(hits + others, 1)
+        shares = " | ".join(f"{one:.1%}" for one in (hits / n, others / n, strongest / n, wrong, power))
+        print(f"| {strength:g} | {strength * true:.2f} | {shares} |", flush=True)
+
+
+def effect_map(person: Person, task: str, space: str, contrast: str) -> Path:
+    """A person's effect, its runs combined where there are several."""
+    return person.made(f"*task-{task}_space-{space}_contrast-{contrast}_stat-effect_statmap.nii.gz")
+
+
+def variance_of(effect: Path) -> Path:
+    """The variance that belongs to an effect."""
+    return effect.with_name(effect.name.replace("_stat-effect_", "_stat-variance_"))
 
 
 def brain_effects(paths: list[Path]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -96,38 +181,96 @@ def brain_effects(paths: list[Path]) -> tuple[NDArray[np.float32], NDArray[np.bo
     for path in paths:
         values, grid = read(path)
         assert grid.matches(template.grid), path
-        variance, _ = read(path.with_name(path.name.replace("_stat-effect_", "_stat-variance_")))
-        mask &= variance > 0
+        mask &= read(variance_of(path))[0] > 0
         maps.append(values)
     return np.stack([values[mask] for values in maps]), mask
 
 
-def true_places(people: list[str], raw: Path, task: str, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def true_places(everyone: list[Person], task: str, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Voxels of the mask (n,) that are active, and that are not, by everybody's truth."""
     points = brain_template(2).grid.to_ras(np.argwhere(mask))
     total = np.zeros(len(points))
-    for person in people:
-        folder = raw / "sourcedata/truth" / person
-        image, grid = read(next((folder / "func").glob(f"*task-{task}*_desc-activation_boldmap.nii.gz")))
-        at_t1w = true_map(folder / "anat").map(points)
-        to_epi = next((folder / "func").glob(f"*task-{task}*_from-boldref_to-T1w_mode-image_xfm.nii.gz"))
-        at = true_displacement(to_epi).map(at_t1w)
+    for one in everyone:
+        image, grid = read(one.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
+        at_t1w = true_map(one.raw / "sourcedata/truth" / one.name / "anat").map(points)
+        at = true_displacement(one.truth(f"*task-{task}*_from-boldref_to-T1w_mode-image_xfm.nii.gz")).map(at_t1w)
         total += map_coordinates(image, grid.to_voxel(at).T, order=1, mode="constant")
     return total >= 0.5 * total.max(), total < 0.02 * total.max()
 
 
-def horns(paths: list[Path]) -> tuple[NDArray[np.float64], list[str]]:
-    """Everyone's mean effect (people, horns) by spinal segment; NaN where too little was measured."""
+def horns(maps: list[tuple[NDArray, Grid]], variances: list[NDArray]) -> tuple[NDArray[np.float64], list[str]]:
+    """Everyone's mean of a map (people, horns) by spinal segment; NaN where too little was measured."""
     rows = []
     names: list[str] = []
-    for path in paths:
-        values, grid = read(path)
-        variance, _ = read(path.with_name(path.name.replace("_stat-effect_", "_stat-variance_")))
+    for (values, grid), variance in zip(maps, variances, strict=True):
         regions = cord_sets(grid, parametric_cord_template())["spinal"]
         found = region_means(np.where(variance > 0, values, np.nan)[None], regions)
         names = [one.name for one in found.regions]
         rows.append(found.values[0])
     return np.stack(rows), names
+
+
+def carried(person: Person, task: str, grid: Grid) -> NDArray[np.float32]:
+    """The true effect (%) in PAM50, by the run's own transforms and smoothing: what a map without noise would show."""
+    ants = antspyx()
+    image, native = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
+    cord, _ = read(person.made(f"*task-{task}_label-SC_mask.nii.gz"))
+    anat = person.derivatives / person.name / "anat"
+    route = [
+        str(next(anat.glob("*_from-T1w_to-PAM50_mode-image_xfm.h5"))),
+        str(person.made(f"*task-{task}_from-boldref_to-T1w_mode-image_xfm.h5")),
+    ]
+    fixed = to_ants(np.zeros(grid.shape, np.float32), grid)
+    # from the cord's voxels alone, like the maps
+    there = [
+        ants.apply_transforms(
+            fixed, to_ants((part * (cord > 0)).astype(np.float32), native), route, interpolator="linear"
+        ).numpy()
+        for part in (image, np.ones_like(image))
+    ]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.where(there[1] > 0, there[0] / there[1], np.nan)
+    target = parametric_cord_template()
+    inside = map_coordinates(target.cord, target.grid.to_voxel(grid.to_ras(np.argwhere(np.ones(grid.shape)))).T, order=1)
+    return smooth_within(values, (inside.reshape(grid.shape) >= 0.5) & np.isfinite(values), SMOOTHING_MM, grid.voxel_mm)
+
+
+def ideal_estimate(person: Person, task: str) -> float:
+    """One person's response in units of the true one, by somebody who knows everything but the noise."""
+    share, _ = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
+    cord, _ = read(person.truth(f"*task-{task}*_label-SC_mask.nii.gz"))
+    here = (cord > 0) & (share > 0)
+    series, _ = read(person.made(f"*task-{task}_desc-preproc_bold.nii.gz"))
+    courses = series[here].astype(np.float64)
+    courses = 100 * (courses / courses.mean(axis=1, keepdims=True) - 1)
+    k = int(np.bincount(np.argwhere(here)[:, 2], weights=share[here]).argmax())
+    weights = share[here] / courses.var(axis=1)
+    course = weights @ courses / (weights @ share[here])
+    response = table_of(person.truth(f"*task-{task}*_desc-activation_timeseries.tsv"), k)
+    column = next(values for name, values in response.items() if "horn" in name)
+    phases = table_of(person.truth(f"*task-{task}*_desc-physio_timeseries.tsv"), k)
+    waves = [
+        wave(order * phases[f"{kind}_phase"])
+        for kind in ("cardiac", "respiratory")
+        for order in (1, 2)
+        for wave in (np.sin, np.cos)
+    ]
+    drift = cosine_drift(len(course), TR_S, 128.0, 0)
+    design = np.column_stack([column / column.max(), np.ones(len(course)), drift, *waves])
+    return float(np.linalg.lstsq(design, course, rcond=None)[0][0])
+
+
+def table_of(path: Path, k: int) -> dict[str, NDArray[np.float64]]:
+    """Columns of one slice, by volume."""
+    table = {name: np.array([float(cell) for cell in cells]) for name, cells in read_tsv(path).items()}
+    here = np.flatnonzero(table["slice"] == k)
+    here = here[np.argsort(table["volume"][here])]
+    return {name: values[here] for name, values in table.items()}
+
+
+def ideal_power(size: float, people: int, level: float) -> float:
+    """Power of a two-sided t test of `people` whose effect is `size` standard deviations, in the right direction."""
+    return float(nct.sf(t_distribution.ppf(1 - level / 2, people - 1), people - 1, size * np.sqrt(people)))
 
 
 def one_sample(values: NDArray) -> NDArray[np.float64]:

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from cospine.pipeline.coupling_stage import RunCoupling
+from cospine.pipeline.run_result import RunResult
 from cospine.quality.coupling_figures import matrix_figure
 from cospine.quality.figure import Figure
 from cospine.quality.methods import MethodsText, coupling_methods
 from cospine.quality.report import Number, Verdict
+from cospine.quality.task_figures import contrast_maps
 
 
 @dataclass(frozen=True)
 class CouplingReport:
     """The part of a run's page about coupling."""
 
+    result: RunResult
     coupling: RunCoupling
 
     def notes(self) -> list[str]:
@@ -55,8 +58,18 @@ class CouplingReport:
             said = f"Correlation over responses to {one.samples} single trials, without slices that are excited together."
             title = f"Coupling over trials: {condition}"
             figures.append(matrix_figure(title, {condition: one.r_without}, {}, [region.name for region in one.a], said))
+        for seed in self.result.seeds:
+            figures.append(
+                contrast_maps(
+                    {name: one.z for name, one in seed.fit.contrasts.items()}, self.result.mean, self.result.grid.affine,
+                    brain_mask=self.result.regions.get("brain"), cord_mask=self.result.regions.get("cord"),
+                    title=f"What goes with {seed.region}, and how the task changes it: z",
+                )
+            )  # fmt: skip
         return figures
 
     def methods(self) -> MethodsText:
         """Methods text."""
-        return coupling_methods(trials=bool(self.coupling.betas), unleaked=self.coupling.unleaked)
+        return coupling_methods(
+            trials=bool(self.coupling.betas), unleaked=self.coupling.unleaked, seeds=[one.region for one in self.result.seeds]
+        )

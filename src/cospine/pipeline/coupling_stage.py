@@ -26,14 +26,14 @@ from cospine.space.grid import Grid
 from cospine.space.resample import Shift
 from cospine.space.templates import brain_template
 from cospine.stats.beta_series import FEWEST_TRIALS, beta_maps, beta_series, trial_columns, trial_weights
-from cospine.stats.brain_regions import brain_spheres, tasks_like
+from cospine.stats.brain_regions import brain_spheres, sphere_table, tasks_like
 from cospine.stats.cord_regions import cord_regions
 from cospine.stats.coupling import Coupling, coupling
 from cospine.stats.events import event_rows
 from cospine.stats.glm import residual_series
 from cospine.stats.leakage import Leakage, without_leakage
 from cospine.stats.regional_series import RegionSeries, regional_series
-from cospine.stats.regions import Region, RegionSet
+from cospine.stats.regions import Region, RegionSet, level_name
 
 logger = logging.getLogger(__name__)
 
@@ -178,22 +178,8 @@ def couple(
     kinds = {one.level_system != "none" for one in regions.regions if one.name != CONTROL}
     if kinds != {True, False}:
         return None, f"no region of the {'brain' if True in kinds else 'cord'} lies in the field of view"
-    series, folded, voxels = fold(corrected, regions, run.slice_axis)
-    inside = folded.labels > 0
-    if leaking is not None:
-        shift = leaking.shift
-        series = without_leakage(
-            series,
-            folded.labels,
-            leaking.leakage,
-            acquired=leaking.acquired,
-            voxels=leaking.where(voxels),
-            factor=None if shift is None or shift.factor is None else shift.factor[tuple(np.moveaxis(voxels, -1, 0))],
-            bases=slice_bases(designs, noise.rows),
-            rows=noise.rows,
-            slice_axis=run.slice_axis,
-        )
-    left = residual_series(series, designs, inside, rows=noise.rows)
+    series, folded = regional_voxels(corrected, regions, run.slice_axis, noise, designs, leaking)
+    left = residual_series(series, designs, folded.labels > 0, rows=noise.rows)
     courses = regional_series(left, folded, slice_times_s, run.tr_s, rows=noise.rows)
     if len(courses) < 2:
         return None, "fewer than two regions hold a signal"
@@ -248,6 +234,33 @@ def run_regions(
     return RegionSet("native", grid, labels, tuple(regions), notes)
 
 
+def regional_voxels(
+    corrected: NDArray[np.float32],
+    regions: RegionSet,
+    slice_axis: int,
+    noise: NoiseModel,
+    designs: NDArray[np.float64],
+    leaking: Leaking | None,
+) -> tuple[NDArray[np.float32], RegionSet]:
+    """The voxels of regions alone, as `fold` has them, without what leaked into them; `designs` are held fixed to learn that."""
+    series, folded, voxels = fold(corrected, regions, slice_axis)
+    if leaking is None:
+        return series, folded
+    shift = leaking.shift
+    unleaked = without_leakage(
+        series,
+        folded.labels,
+        leaking.leakage,
+        acquired=leaking.acquired,
+        voxels=leaking.where(voxels),
+        factor=None if shift is None or shift.factor is None else shift.factor[tuple(np.moveaxis(voxels, -1, 0))],
+        bases=slice_bases(designs, noise.rows),
+        rows=noise.rows,
+        slice_axis=slice_axis,
+    )
+    return unleaked, folded
+
+
 def fold(series: NDArray, regions: RegionSet, slice_axis: int) -> tuple[NDArray[np.float32], RegionSet, NDArray[np.int64]]:
     """The voxels of regions alone, slice by slice.
 
@@ -274,6 +287,19 @@ def fold(series: NDArray, regions: RegionSet, slice_axis: int) -> tuple[NDArray[
         voxels[:count, 0, k, slice_axis] = k
     of = RegionSet(regions.space, Grid(numbers.shape, np.eye(4)), numbers, regions.regions, regions.notes)
     return folded, of, voxels
+
+
+def seed_names() -> tuple[str, ...]:
+    """Regions that a run can have: spheres of all tasks, and horns of the segments that are looked at."""
+    table = sphere_table()
+    spheres = (name if side == "midline" else f"{name}_{side}" for name, side in zip(table["name"], table["side"], strict=True))
+    horns = (
+        f"{part}_{side}_spinal-{level_name(level, 'spinal')}"
+        for level in SEGMENTS
+        for part in ("dorsal", "ventral")
+        for side in ("L", "R")
+    )
+    return (*spheres, *horns)
 
 
 def _horns(template: CordTemplate) -> RegionSet:

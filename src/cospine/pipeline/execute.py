@@ -16,6 +16,7 @@ from cospine.physio.pnm import Orders
 from cospine.pipeline.anatomy_files import write_anatomy
 from cospine.pipeline.anatomy_stage import AnatomySources
 from cospine.pipeline.coupling_files import combine_coupling
+from cospine.pipeline.coupling_stage import seed_names
 from cospine.pipeline.field_stage import FieldSources
 from cospine.pipeline.given import check_given
 from cospine.pipeline.physio_stage import PhysioSources
@@ -49,6 +50,7 @@ _SHARE = {
     "noise": 0.07,
     "statistics": 0.1,
     "coupling": 0.03,
+    "seeds": 0.0,
     "quality": 0.05,
     "write": 0.12,
     "report": 0.12,
@@ -130,6 +132,8 @@ def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = No
     check_given(dataset, settings)
     _check_model(dataset, settings)
     _check_noise(dataset, settings)
+    if unknown := [name for name in settings.seed_regions if name not in seed_names()]:
+        raise CoSpineError(f"no region is called {', '.join(unknown)}", "--seed-regions", f"there are: {', '.join(seed_names())}")
     if settings.dummy_scans != "auto":
         short = [run.prefix for run in dataset.runnable if run.volumes - int(settings.dummy_scans) < _LEAST_STEADY]
         if short:
@@ -171,6 +175,7 @@ def _check_noise(dataset: Dataset, settings: Settings) -> None:
             ("--clean", settings.clean), ("--export", settings.export), ("--physio-peaks", settings.physio_peaks),
             ("--slow-responses", settings.slow_responses), ("--denoise", settings.denoise != "none"),
             ("--output-spaces", settings.output_spaces), ("--discs", settings.discs), ("--model", settings.model),
+            ("--seed-regions", settings.seed_regions),
         ) if there
     ]  # fmt: skip
     if settings.level == "minimal" and wanting:

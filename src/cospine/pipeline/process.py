@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cospine.pipeline.physio_stage import PhysioSources
 from cospine.pipeline.run_files import about_series, write_run
 from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.sct import segment_with_sct
+from cospine.pipeline.seed_stage import SeedMaps, seed_maps
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import Placement, Space, bring_to_spaces, place
 from cospine.pipeline.task_stage import first_level
@@ -164,6 +166,7 @@ def process_run(
     events = () if "events" in settings.ignore else load_events(run)
     noise, statistics, no_task = None, None, "level minimal leaves it out"
     coupled, no_coupling = None, no_task
+    seeds: tuple[SeedMaps, ...] = ()
     if settings.level == "full":
         said("noise")
         physiology = recordings.of(run)
@@ -180,14 +183,22 @@ def process_run(
                 no_task = str(error)
                 logger.warning("%s: no statistics: %s", run.label, error)
             said("coupling")
+            leaking = Leaking.of(run, shared, series, None if distortion is None else distortion.shift)
             try:
-                leaking = Leaking.of(run, shared, series, None if distortion is None else distortion.shift)
                 coupled, no_coupling = couple(
                     run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times, leaking
                 )
             except CoSpineError as error:
                 no_coupling = str(error)
                 logger.warning("%s: no coupling: %s", run.label, error)
+            if coupled is not None and settings.seed_regions:
+                assert placement is not None  # else there is no coupling
+                assert slice_times is not None
+                said("seeds")
+                seeds, notes = seed_maps(
+                    run, grid, model, statistics, coupled, settings, corrected, brain, cord_mask, placement, slice_times, leaking
+                )
+                coupled = replace(coupled, notes=(*coupled.notes, *notes))
         else:
             no_task = no_coupling = "thermal denoising leaves an unknown number of degrees of freedom"
         noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, shared, task)
@@ -225,6 +236,7 @@ def process_run(
         no_task=no_task,
         coupling=coupled,
         no_coupling=no_coupling,
+        seeds=seeds,
         sd_before=sd_before,
         sd=sd,
         mean=mean,

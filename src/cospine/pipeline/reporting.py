@@ -79,7 +79,7 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
     task = None if result.task is None else TaskReport(result, result.task)
     if task is None:
         notes.append(f"No statistics: {result.no_task}.")
-    coupled = None if result.coupling is None else CouplingReport(result.coupling)
+    coupled = None if result.coupling is None else CouplingReport(result, result.coupling)
     if coupled is None:
         notes.append(f"No coupling: {result.no_coupling}.")
     parts = [part for part in (placed, noise, task, coupled) if part is not None]

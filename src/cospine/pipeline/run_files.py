@@ -17,13 +17,13 @@ from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
-from cospine.pipeline.task_files import write_statistics
+from cospine.pipeline.task_files import write_seeds, write_statistics
 from cospine.pipeline.thermal_stage import Thermal, write_thermal
 from cospine.space.io import itk_series
 
 VERSIONS = {
     "denoise": "1", "masks": "3", "motion": "3", "field": "1", "resample": "2", "spaces": "2", "noise": "1",
-    "statistics": "1", "coupling": "1", "quality": "3",
+    "statistics": "1", "coupling": "2", "quality": "3",
 }  # fmt: skip
 
 
@@ -133,6 +133,7 @@ def write_run(
     if result.task is not None:
         statistics = write_statistics(out, run, result.task, grid, {**basis, **corrected_with})
     coupled = () if result.coupling is None else write_coupling(out, run, result.coupling)
+    coupled += write_seeds(out, run, result.seeds, result.task, grid, {**basis, **corrected_with})
     parameters = settings.parameters()
     source = result.choice.source
     fields = () if source is None else source.fieldmap.images

@@ -12,6 +12,7 @@ from cospine.pipeline.coupling_stage import RunCoupling
 from cospine.pipeline.field_stage import Choice, Distortion
 from cospine.pipeline.motion_stage import Motion
 from cospine.pipeline.noise_stage import Noise
+from cospine.pipeline.seed_stage import SeedMaps
 from cospine.pipeline.spaces_stage import Placement
 from cospine.pipeline.step import Step
 from cospine.pipeline.task_stage import TaskResult
@@ -56,6 +57,7 @@ class RunResult:
     no_task: str
     coupling: RunCoupling | None
     no_coupling: str
+    seeds: tuple[SeedMaps, ...]
     mean: NDArray[np.float32] = field(repr=False)
     series: NDArray[np.float32] = field(repr=False)
     events: tuple[tuple[float, float, str], ...]

@@ -114,6 +114,13 @@ class Settings:
         metavar=("ACROSS", "ALONG"),
         help_default=" (default: 2 6)",
     )
+    seed_regions: tuple[str, ...] = option(
+        (),
+        "regions whose coupling with every voxel is mapped, and how the task changes it (psychophysiological interaction): horns "
+        "as dorsal_R_spinal-C6, spheres as anterior_insula_L",
+        nargs="+",
+        metavar="NAME",
+    )
     clean: bool = option(False, "also write the series with drifts, motion and physiological noise regressed out slice by slice")
     export: tuple[str, ...] = option(
         (), "also write for other software: fsl, slice-wise EVs of the physiological noise with a list file", nargs="+",

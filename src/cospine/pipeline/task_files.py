@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from cospine.bids import Derivatives, Run, read_json
 from cospine.bids.names import parse_name
+from cospine.pipeline.seed_stage import SeedMaps
 from cospine.pipeline.several_runs import by_task, remove_combined
 from cospine.pipeline.spaces_stage import MNI, PAM50
 from cospine.pipeline.stat_maps import Carried
-from cospine.pipeline.task_stage import TaskResult
+from cospine.pipeline.task_stage import InSpace, TaskResult
 from cospine.space.grid import Grid
 from cospine.stats.fixed_effects import fixed_effects
+from cospine.stats.glm import Fit
 
 STATS = ("effect", "variance", "t", "z")
 _UNITS = {
-    "effect": "% of the local temporal mean, for a stimulus that lasts for ever",
     "variance": "square of the unit of effect; 0 where there is no estimate",
     "t": "Student's t",
     "z": "standard normal deviate of the same tail probability as t",
@@ -29,7 +30,6 @@ _UNITS = {
 
 def write_statistics(out: Derivatives, run: Run, found: TaskResult, grid: Grid, basis: Mapping[str, Any]) -> tuple[Path, ...]:
     """Maps of every contrast, natively and in every space, 0 where there is no estimate; one sidecar a contrast and space."""
-    written = []
     model = {
         **basis,
         "Model": found.model.name,
@@ -37,33 +37,57 @@ def write_statistics(out: Derivatives, run: Run, found: TaskResult, grid: Grid, 
         "Conditions": list(found.columns.conditions),
         "NuisanceColumns": found.nuisance,
         "Notes": list(found.notes),
+        "Units": {"effect": "% of the local temporal mean, for a stimulus that lasts for ever", **_UNITS},
     }
-    for name, contrast in found.fit.contrasts.items():
+    about = {name: {**model, "Contrast": weights} for name, weights in found.weights.items()}
+    return tuple(_write_fit(out, run, found.fit, found.spaces, grid, about))
+
+
+def write_seeds(
+    out: Derivatives, run: Run, seeds: Sequence[SeedMaps], task: TaskResult | None, grid: Grid, basis: Mapping[str, Any]
+) -> tuple[Path, ...]:
+    """Maps of seeds, and of how the task changes their coupling, like those of contrasts."""
+    written = []
+    for seed in seeds:
+        first, *interactions = seed.fit.contrasts
+        model = {**basis, "Model": "none" if task is None else task.model.name, "Seed": seed.region}
+        unit = "% of the local temporal mean, for one standard deviation of the seed"
+        about = {first: {**model, "Units": {"effect": unit, **_UNITS}}}
+        for name in interactions:
+            about[name] = {**model, "Units": {"effect": f"{unit} more while a stimulus lasts for ever than without", **_UNITS}}
+        written += _write_fit(out, run, seed.fit, seed.spaces, grid, about)
+    return tuple(written)
+
+
+def _write_fit(
+    out: Derivatives, run: Run, found: Fit, spaces: Mapping[str, InSpace], grid: Grid, about: Mapping[str, Mapping[str, Any]]
+) -> list[Path]:
+    """Maps of contrasts (F apart) natively and in every space; `about` is what their sidecars say, by contrast."""
+    written = []
+    for name, contrast in found.contrasts.items():
         if contrast.test == "F":
             continue
-        about = {
-            **model,
+        said = {
+            **about[name],
             "Description": "First level: each slice with the design of its own acquisition times, noise whitened, physiology and "
             "motion in the model; not smoothed",
-            "Contrast": found.weights[name],
-            "DegreesOfFreedom": [round(float(value), 2) for value in found.fit.dof],
+            "DegreesOfFreedom": [round(float(value), 2) for value in found.dof],
             "Smoothing_mm": [0, 0, 0],
         }
         maps = {"effect": contrast.effect, "variance": contrast.variance, "t": contrast.t, "z": contrast.z}
-        written += write_maps(out, run, maps, grid, about, contrast=name)
-    for space, there in found.spaces.items():
+        written += write_maps(out, run, maps, grid, said, contrast=name)
+    for space, there in spaces.items():
         for name, carried in there.contrasts.items():
-            about = {
-                **model,
+            said = {
+                **about[name],
                 "Description": f"Effects estimated natively, carried from the {'cord' if space == PAM50 else 'brain'} alone and "
                 "smoothed within it; variance of the smoothed effect",
-                "Contrast": found.weights[name],
                 "DegreesOfFreedom": carried.dof,
                 "Smoothing_mm": list(there.fwhm_mm),
                 "SpatialReference": there.reference,
             }
-            written += write_maps(out, run, _of(carried), there.grid, about, space=space, contrast=name)
-    return tuple(written)
+            written += write_maps(out, run, _of(carried), there.grid, said, space=space, contrast=name)
+    return written
 
 
 def write_maps(
@@ -76,7 +100,7 @@ def write_maps(
         out.write_image(path, np.nan_to_num(maps[stat], nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32), grid.affine)
         written.append(path)
     sidecar = out.path(subject, "statmap", ".json", **entities)
-    out.write_json(sidecar, {**about, "Units": _UNITS})
+    out.write_json(sidecar, about)
     return [*written, sidecar]
 
 
@@ -152,7 +176,7 @@ def _combined(out: Derivatives, prefix: str, space: str, contrast: str, maps: Se
     for stat, value in zip(STATS, (both.effect, both.variance, both.t, both.z), strict=True):
         result[stat][everywhere] = value
     about = {
-        **{key: value for key, value in sidecars[0].items() if key not in ("Sources", "Units", "Notes", "DegreesOfFreedom")},
+        **{key: value for key, value in sidecars[0].items() if key not in ("Sources", "Notes", "DegreesOfFreedom")},
         "Description": f"Fixed effects over {len(maps)} runs, where all have an estimate; degrees of freedom are their median",
         "DegreesOfFreedom": round(float(np.median(both.dof)), 1),
         "Sources": [out.uri(one.effect) for one in maps],

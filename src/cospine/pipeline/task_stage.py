@@ -158,12 +158,7 @@ def first_level(
     found = fit(corrected, designs, vectors, mask, noise=kinds, rows=noise.rows, slice_axis=run.slice_axis)
     spaces = {}
     if placement is not None:
-        steady = np.flatnonzero(noise.rows)
-        some = steady[np.unique(np.linspace(0, steady.size - 1, RESIDUAL_VOLUMES).round().astype(int))]
-        patterns = residual_patterns(corrected, designs, mask, some, rows=noise.rows, slice_axis=run.slice_axis)
-        dof = float(found.dof[found.dof > 0].min())
-        for space, _ in placement.means.values():
-            spaces[space.name] = in_space(found, patterns, dof, space, placement, brain, cord, settings)
+        spaces = in_spaces(run, found, designs, noise.rows, corrected, mask, placement, brain, cord, settings)
     lags = {} if placement is None else onset_scan(run, model, table, noise, corrected, brain, grid, placement)
     shown = {name: {column: weights[name][..., k].tolist() for k, column in enumerate(columns.names)} for name in vectors}
     return TaskResult(model, columns, shown, found, nuisance.shape[2], spaces, lags, tuple(notes)), ""
@@ -176,7 +171,30 @@ def _widened(weights: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return wide
 
 
-def in_space(
+def in_spaces(
+    run: Run,
+    found: Fit,
+    designs: NDArray[np.float64],
+    rows: NDArray[np.bool_],
+    corrected: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    placement: Placement,
+    brain: NDArray[np.bool_],
+    cord: NDArray[np.bool_],
+    settings: Settings,
+) -> dict[str, InSpace]:
+    """Contrasts of a fit in every space that the run was brought to."""
+    steady = np.flatnonzero(rows)
+    some = steady[np.unique(np.linspace(0, steady.size - 1, RESIDUAL_VOLUMES).round().astype(int))]
+    patterns = residual_patterns(corrected, designs, mask, some, rows=rows, slice_axis=run.slice_axis)
+    dof = float(found.dof[found.dof > 0].min())
+    return {
+        space.name: _in_space(found, patterns, dof, space, placement, brain, cord, settings)
+        for space, _ in placement.means.values()
+    }
+
+
+def _in_space(
     found: Fit,
     patterns: NDArray[np.float32],
     dof: float,

@@ -86,6 +86,10 @@ _RISSMAN = (
     "Rissman J, Gazzaley A, D'Esposito M (2004) Measuring functional connectivity during distinct stages of a cognitive task. "
     "NeuroImage 23:752–763. doi:10.1016/j.neuroimage.2004.06.035"
 )
+_MCLAREN = (
+    "McLaren DG, Ries ML, Xu G, Johnson SC (2012) A generalized form of context-dependent psychophysiological interactions "
+    "(gPPI): A comparison to standard approaches. NeuroImage 61:1277–1286. doi:10.1016/j.neuroimage.2012.03.068"
+)
 _VERAART = (
     "Veraart J, Novikov DS, Christiaens D, Ades-aron B, Sijbers J, Fieremans E (2016) Denoising of diffusion MRI using random "
     "matrix theory. NeuroImage 142:394–406. doi:10.1016/j.neuroimage.2016.08.016"
@@ -355,7 +359,7 @@ def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def coupling_methods(*, trials: bool, unleaked: bool) -> MethodsText:
+def coupling_methods(*, trials: bool, unleaked: bool, seeds: Sequence[str] = ()) -> MethodsText:
     """Methods text of coupling.
 
     Parameters
@@ -364,6 +368,8 @@ def coupling_methods(*, trials: bool, unleaked: bool) -> MethodsText:
         Whether responses to single trials were correlated too.
     unleaked : bool
         Whether leakage between simultaneous slices was taken out.
+    seeds : sequence of str
+        Regions that were mapped against every voxel.
     """
     text = (
         "Coupling was measured natively: horns of spinal segments (from PAM50) and spheres (from MNI) were brought to the run. "
@@ -379,7 +385,13 @@ def coupling_methods(*, trials: bool, unleaked: bool) -> MethodsText:
         text += (
             " Responses to single trials (least squares, separately for each) were correlated over trials (Rissman et al., 2004)."
         )
-    return MethodsText((text,), (_RISSMAN,) if trials else ())
+    if seeds:
+        text += (
+            f" {', '.join(seeds)} {'was a seed' if len(seeds) == 1 else 'were seeds'}: the mean course, at each slice's own time "
+            "and without slices that were excited together with it, was a column of the first level's model, beside its products "
+            "with the conditions (generalised psychophysiological interaction, not deconvolved; McLaren et al., 2012)."
+        )
+    return MethodsText((text,), (*((_RISSMAN,) if trials else ()), *((_MCLAREN,) if seeds else ())))
 
 
 def statistics_methods(hrf: str, smoothing_mm: Mapping[str, tuple[float, float, float]], *, slice_times: bool) -> MethodsText:

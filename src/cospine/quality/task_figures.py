@@ -27,6 +27,7 @@ def contrast_maps(
     *,
     brain_mask: Mask | None = None,
     cord_mask: Mask | None = None,
+    title: str = "What the task did: z of each contrast",
 ) -> fig.Figure:
     """z of every contrast over the mean image, natively and unsmoothed, one contrast at a time.
 
@@ -40,6 +41,7 @@ def contrast_maps(
         Voxel to world, RAS mm.
     brain_mask, cord_mask : (x, y, z) bool array, optional
         At least one of them.
+    title : str
 
     Raises
     ------
@@ -59,7 +61,7 @@ def contrast_maps(
             scale_of_z(fig.place(drawing, sheet.size_in[0] - 0.62, pan.TOP_IN + 0.25, 0.13, 2.6))
             frames.append(fig.Frame(name, small_svg(drawing)))
     return fig.Figure(
-        title="What the task did: z of each contrast",
+        title=title,
         caption=(
             "Each voxel by itself, unsmoothed, on the grid of the run; every slice with the design of its own times, physiology "
             f"and motion inside the model. Red is more, blue less; colour begins at |z| = {_FAINT:g}, is solid from {_SOLID:g} "

@@ -1,4 +1,7 @@
-"""A seed against every voxel, at each voxel's own time, and the task's influence on that.
+"""Columns of a seed region and of what the task does to its coupling, for a model of every voxel at each voxel's own time.
+
+With drift, motion, physiology and task in the same model the effect of the seed's column is the partial coupling of the seed with
+a voxel, and that of an interaction column how the coupling differs with the task (a generalised psychophysiological interaction).
 
 References
 ----------
@@ -7,127 +10,25 @@ McLaren DG et al. (2012) A generalized form of context-dependent psychophysiolog
 O'Reilly JX et al. (2012) Tools of the trade: psychophysiological interactions and functional connectivity. SCAN 7:604-609.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
-from cospine.signal.blocks import Block, each_block, map_view
-from cospine.signal.regression import Bases
 from cospine.signal.simultaneous import simultaneous_pairs
 from cospine.stats.regional_series import RegionSeries, shifted
 
 
-@dataclass(frozen=True, eq=False)
-class SeedMap:
-    """Correlation of a seed with voxels.
-
-    Parameters
-    ----------
-    r, r_without : ndarray (x, y, z), float32
-        With the whole seed, and with the seed's slices that were not excited with the voxel's; NaN outside of the mask, and in
-        `r_without` where nothing of the seed is left.
-    df : ndarray (slices,), int
-        Residual degrees of freedom of each slice's model.
-    """
-
-    r: NDArray[np.float32] = field(repr=False)
-    r_without: NDArray[np.float32] = field(repr=False)
-    df: NDArray[np.int64]
-
-
-def seed_map(
+def seed_columns(
     seed: RegionSeries,
-    residuals: NDArray,
-    mask: NDArray[np.bool_],
     slice_times_s: ArrayLike,
     tr_s: float,
-    bases: Bases,
+    task: NDArray[np.floating] | None = None,
     *,
-    slice_axis: int = 2,
-) -> SeedMap:
-    """Correlate a seed with every voxel, the slice's nuisance held fixed.
-
-    The seed is brought to each slice's time, and that slice's columns are taken out of it: with residuals of the same columns
-    this is the partial correlation.
-
-    Parameters
-    ----------
-    seed : RegionSeries
-        At the middle of the slice times (`regional_series`), of the same volumes.
-    residuals : ndarray (x, y, z, t)
-        What each slice's design leaves (`regress`, without the mean).
-    mask : ndarray (x, y, z), bool
-    slice_times_s : (slices,)
-    tr_s : float
-    bases : Bases
-        Of the designs that were taken out.
-    slice_axis : {0, 1, 2}
-
-    Returns
-    -------
-    SeedMap
-
-    Raises
-    ------
-    CoSpineError
-        Seed and series are not of the same volumes.
-    """
-    times = np.asarray(slice_times_s, dtype=np.float64)
-    rows = np.flatnonzero(bases.rows)
-    if len(seed.values) != rows.size or residuals.shape[3] != bases.rows.size or times.size != residuals.shape[slice_axis]:
-        raise CoSpineError(
-            f"a seed of {len(seed.values)} volumes and {times.size} slice times do not fit a series {residuals.shape}, of which "
-            f"{rows.size} volumes are fitted",
-            "seed map",
-            "Make the seed from this very series, with the same volumes left out",
-        )
-    whole, without = (_at_slices(seed, times, tr_s, bases, rows, leave_out) for leave_out in (False, True))
-    maps = [np.full(mask.shape, np.nan, np.float32, order="F") for _ in range(2)]
-    views, inside = [map_view(one, slice_axis) for one in maps], map_view(mask, slice_axis)
-
-    def correlate(block: Block, values: NDArray[np.float32]) -> None:
-        here = inside[block.slice_index, block.rows]
-        chosen = values[rows][:, here.ravel()].astype(np.float64)
-        chosen -= chosen.mean(axis=0)
-        norm = np.linalg.norm(chosen, axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for view, course in zip(views, (whole, without), strict=True):
-                view[block.slice_index, block.rows][here] = course[block.slice_index] @ chosen / norm
-
-    each_block(residuals, slice_axis, correlate, mask=mask)
-    return SeedMap(maps[0], maps[1], bases.residual_df)
-
-
-def _at_slices(
-    seed: RegionSeries, times: NDArray[np.float64], tr_s: float, bases: Bases, rows: NDArray[np.int64], leave_out: bool
+    rows: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """The seed (slices, t) at each slice's time, orthogonal to its columns, of norm 1; NaN where nothing is left."""
-    common = (times.min() + times.max()) / 2
-    partners = {(int(a), int(b)) for pair in simultaneous_pairs(times) for a, b in (pair, pair[::-1])} if leave_out else set()
-    found = np.full((times.size, rows.size), np.nan)
-    for k in range(times.size):
-        kept = np.array([(k, int(one)) not in partners for one in seed.slices])
-        if not kept.any():
-            continue
-        course = seed.values[:, kept] @ (seed.voxels[kept] / seed.voxels[kept].sum())
-        course = shifted(course[:, None], [times[k] - common], tr_s)[:, 0]
-        course -= course.mean()
-        basis = bases.fitted[k][rows, : bases.rank[k]]
-        course -= basis @ (basis.T @ course)
-        norm = np.linalg.norm(course)
-        if norm > 0:
-            found[k] = course / norm
-    return found
+    """The seed, and its product with each condition, for each slice at its own time.
 
-
-def ppi_columns(
-    seed: RegionSeries, task: NDArray[np.floating], names: Sequence[str], slice_times_s: ArrayLike, tr_s: float
-) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Columns of a generalised psychophysiological interaction, for each slice at its own time.
-
+    Slices of the seed that were excited together with a slice have no part in its columns: what they share need be no coupling.
     The interaction is of the measured signals (O'Reilly 2012), not deconvolved: for blocks of some seconds the difference is
     small, for short events deconvolution of a 2.7 s series is a guess of its own. Task columns themselves belong in the model
     too.
@@ -135,20 +36,21 @@ def ppi_columns(
     Parameters
     ----------
     seed : RegionSeries
-        At the middle of the slice times. Its region's own task response must still be in it: of residuals of nuisance alone.
-    task : ndarray (t, slices, conditions)
-        Convolved columns of every condition (`task_columns`).
-    names : sequence of str
-        Conditions.
+        At the middle of the slice times, of the volumes that count. Its region's own task response must still be in it: of
+        residuals of nuisance alone.
     slice_times_s : (slices,)
     tr_s : float
+    task : ndarray (t, slices, conditions), optional
+        Convolved column of every condition.
+    rows : ndarray (t,), bool, optional
+        Volumes that count; all without it.
 
     Returns
     -------
-    names : tuple of str
-        ``seed``, then ``ppi_<condition>``.
-    columns : ndarray (t, slices, 1 + conditions)
-        Seed and task are centred before they are multiplied, so that interaction and main effects overlap least.
+    ndarray (slices, t, 1 + conditions)
+        First the seed in units of its own SD, then the interactions: seed and task are centred before they are multiplied, so
+        that interaction and main effects overlap least. 0 in volumes that do not count, and in slices that were excited together
+        with all of the seed: nothing can be estimated there.
 
     Raises
     ------
@@ -156,15 +58,26 @@ def ppi_columns(
         Shapes do not fit.
     """
     times = np.asarray(slice_times_s, dtype=np.float64)
-    if task.shape != (len(seed.values), times.size, len(names)):
+    rows = np.ones(len(seed.values), bool) if rows is None else np.asarray(rows, dtype=bool)
+    task = np.zeros((len(rows), times.size, 0)) if task is None else task
+    if task.shape[:2] != (len(rows), times.size) or np.count_nonzero(rows) != len(seed.values):
         raise CoSpineError(
-            f"task columns {task.shape} do not fit a seed of {len(seed.values)} volumes, {times.size} slices, {len(names)} names",
-            "psychophysiological interaction",
-            "Evaluate the task at the slices' times of this very run",
+            f"task columns {task.shape} and {len(rows)} volumes do not fit a seed of {len(seed.values)} volumes and "
+            f"{times.size} slices",
+            "seed",
+            "Make the seed from this very run, and evaluate the task at its slices' times",
         )
     common = (times.min() + times.max()) / 2
-    course = shifted(np.repeat(seed.mean[:, None], times.size, axis=1), times - common, tr_s)
-    course -= course.mean(axis=0)
-    centred = task - task.mean(axis=0)
-    columns = np.concatenate([course[..., None], course[..., None] * centred], axis=2)
-    return ("seed", *(f"ppi_{name}" for name in names)), columns
+    partners = {(int(a), int(b)) for pair in simultaneous_pairs(times) for a, b in (pair, pair[::-1])}
+    columns = np.zeros((times.size, len(rows), 1 + task.shape[2]))
+    for k in range(times.size):
+        kept = np.array([(k, int(one)) not in partners for one in seed.slices])
+        if not kept.any():
+            continue
+        course = seed.values[:, kept] @ (seed.voxels[kept] / seed.voxels[kept].sum())
+        course = shifted(course[:, None], [times[k] - common], tr_s)
+        course -= course.mean(axis=0)
+        course /= course.std() or 1.0
+        conditions = task[rows, k] - task[rows, k].mean(axis=0)
+        columns[k, rows] = np.concatenate([course, course * conditions], axis=1)
+    return columns

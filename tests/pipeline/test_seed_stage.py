@@ -1,0 +1,125 @@
+"""Seeds of a run that is made of arrays: what goes with them is found, and where the task makes it so."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cospine.bids import Derivatives, read_json
+from cospine.errors import CoSpineError
+from cospine.pipeline.execute import read_chosen
+from cospine.pipeline.seed_stage import seed_maps
+from cospine.pipeline.settings import Settings
+from cospine.pipeline.task_files import write_seeds
+from cospine.space.grid import Grid
+from cospine.stats.design import TaskColumns
+from cospine.stats.regions import Region, RegionSet
+
+TR, VOLUMES, SHAPE = 2.0, 160, (10, 10, 8)
+GRID = Grid(SHAPE, np.diag([2.0, 2.0, 4.0, 1.0]))
+TIMES = np.array([0.0, 1.0, 0.4, 1.4] * 2)  # slices k and k + 4 are one excitation
+SEED = "dorsal_R_spinal-C6"
+
+
+@pytest.fixture(scope="module")
+def made() -> Any:
+    rng = np.random.default_rng(0)
+    cord, brain = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    cord[4:7, 4:7, :4], brain[1:9, 1:9, 4:] = True, True
+    labels = np.zeros(SHAPE, np.int32)
+    labels[5:7, 4:6, 1:3] = 1
+    times = np.arange(VOLUMES)[:, None] * TR + TIMES
+    waves = [(f, rng.uniform(0, 6.28), rng.normal()) for f in np.linspace(0.01, 0.15, 30)]
+    wave = sum(a * np.sin(2 * np.pi * f * times + p) for f, p, a in waves)
+    wave /= wave.std()
+    block = ((times % 40) < 20).astype(float)
+    series = 500 + 5 * rng.standard_normal((*SHAPE, VOLUMES))
+    series[labels > 0] += (15 * wave.T)[np.argwhere(labels > 0)[:, 2]]
+    always, task = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    always[2:4, 2:4, 4:], task[6:8, 6:8, 4:] = True, True
+    series[always] += (5 * wave.T)[np.argwhere(always)[:, 2]]
+    series[task] += (10 * (wave * (block - 0.5)).T)[np.argwhere(task)[:, 2]]
+    head = rng.standard_normal((VOLUMES, 6)).cumsum(axis=0)
+    columns = TaskColumns(
+        ("heat", "heat_derivative"), np.stack([block, np.roll(block, 1, axis=0) - block], axis=2), ("heat", "heat")
+    )
+    noise = SimpleNamespace(
+        times_s=times,
+        rows=np.arange(VOLUMES) >= 2,
+        tissue=SimpleNamespace(csf=np.zeros(SHAPE, bool)),
+        designs=lambda: np.repeat(head[None], SHAPE[2], axis=0),
+    )
+    regions = RegionSet("native", GRID, labels, (Region(1, SEED, "R", "dorsal", "spinal", 6),))
+    return SimpleNamespace(
+        noise=noise, series=np.asfortranarray(series, np.float32), brain=brain, cord=cord, always=always, with_task=task,
+        regions=regions, task=SimpleNamespace(columns=columns, model=SimpleNamespace(name="heat")),
+    )  # fmt: skip
+
+
+def mapped(made: Any, settings: Settings, **changes: Any) -> Any:
+    run: Any = SimpleNamespace(
+        tr_s=TR, slice_axis=2, label="sub-01", prefix="sub-01_task-heat", entities={"sub": "01", "task": "heat"}
+    )
+    given = {
+        "run": run, "grid": GRID, "noise": made.noise, "task": made.task, "coupled": SimpleNamespace(regions=made.regions),
+        "settings": settings, "corrected": made.series, "brain": made.brain, "cord": made.cord,
+        "placement": SimpleNamespace(means={}), "slice_times_s": TIMES, "leaking": None,
+    }  # fmt: skip
+    return seed_maps(**{**given, **changes})
+
+
+def test_coupling_and_its_change_with_the_task_are_found_where_they_are(made: Any) -> None:
+    (found,), notes = mapped(made, Settings(seed_regions=(SEED,)))
+    assert not notes
+    assert list(found.fit.contrasts) == ["seedDorsalRSpinalC6", "ppiDorsalRSpinalC6Heat"]
+    seed, change = found.fit.contrasts.values()
+    rest = made.brain & ~made.always & ~made.with_task
+    assert seed.effect[made.always].mean() == pytest.approx(1.0, abs=0.1)  # 5 of 500 for one SD
+    assert change.effect[made.with_task].mean() == pytest.approx(2.0, abs=0.3)  # 10 of 500 more within a block than without
+    for one, other in ((seed, change), (change, seed)):
+        assert np.mean(one.z[rest] > 1.645) == pytest.approx(0.05, abs=0.025)
+        assert np.abs(other.z[made.always if one is seed else made.with_task]).mean() < 2
+
+
+def test_without_a_task_there_is_the_seed_alone(made: Any) -> None:
+    (found,), _ = mapped(made, Settings(seed_regions=(SEED,)), task=None)
+    assert list(found.fit.contrasts) == ["seedDorsalRSpinalC6"]
+
+
+def test_slices_excited_with_all_of_the_seed_have_no_estimate(made: Any) -> None:
+    labels = np.where(np.arange(SHAPE[2]) == 1, made.regions.labels, 0)
+    one_slice = RegionSet("native", GRID, labels, made.regions.regions)
+    (found,), _ = mapped(made, Settings(seed_regions=(SEED,)), coupled=SimpleNamespace(regions=one_slice))
+    z = found.fit.contrasts["seedDorsalRSpinalC6"].z
+    assert np.isnan(z[..., 5]).all()
+    assert np.isfinite(z[made.brain & (np.arange(SHAPE[2]) == 6)]).all()
+
+
+def test_what_cannot_be_is_said(made: Any) -> None:
+    found, notes = mapped(made, Settings(seed_regions=("PAG", SEED)))
+    assert [one.region for one in found] == [SEED]
+    assert "seed PAG" in notes[0]
+    few = SimpleNamespace(**{**vars(made.noise), "designs": lambda: np.zeros((SHAPE[2], VOLUMES, 147))})
+    found, notes = mapped(made, Settings(seed_regions=(SEED,)), noise=few)
+    assert not found
+    assert "degrees of freedom" in notes[0]
+
+
+def test_files_say_what_they_are(made: Any, tmp_path: Any) -> None:
+    found, _ = mapped(made, Settings(seed_regions=(SEED,)))
+    run: Any = SimpleNamespace(prefix="sub-01_task-heat", entities={"sub": "01", "task": "heat"})
+    written = write_seeds(Derivatives(tmp_path / "out", tmp_path), run, found, made.task, GRID, {})
+    names = [path.name for path in written if path.suffix == ".json"]
+    assert names == [f"sub-01_task-heat_contrast-{one}_statmap.json" for one in ("seedDorsalRSpinalC6", "ppiDorsalRSpinalC6Heat")]
+    about = read_json(next(path for path in written if path.suffix == ".json"))
+    assert about["Seed"] == SEED
+    assert "one standard deviation of the seed" in about["Units"]["effect"]
+
+
+def test_a_name_that_no_region_has_is_refused_before_the_work(tmp_path: Any) -> None:
+    (tmp_path / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    (tmp_path / "sub-01").mkdir()
+    with pytest.raises(CoSpineError, match="no region is called dorsal_R_C6") as told:
+        read_chosen(tmp_path, Settings(seed_regions=("dorsal_R_C6",)))
+    assert "dorsal_R_spinal-C6" in str(told.value)
