@@ -1,6 +1,7 @@
 """A small digital participant, made once and processed once for all tests of the pipeline, whatever process they run in."""
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,16 +44,11 @@ def digital(common: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def full_flags() -> tuple[str, ...]:
-    """With which `digital_done` was made."""
-    return FULL
-
-
-@pytest.fixture(scope="session")
 def digital_done(common: Path, digital: Path) -> Path:
-    """Its derivatives, as the command line makes them at level full."""
-    out = common / "derivatives"
+    """Its derivatives, as the command line makes them at level full from a copy that has no truth."""
+    out, blind = common / "derivatives", common / "blind"
     with first_come(common, "derivatives") as first:
         if first:
-            assert main(["run", str(digital), str(out), "participant", *FULL]) == 0
+            shutil.copytree(digital, blind, ignore=shutil.ignore_patterns("sourcedata"))
+            assert main(["run", str(blind), str(out), "participant", *FULL]) == 0
     return out

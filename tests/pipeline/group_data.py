@@ -92,7 +92,9 @@ def write_group(
             out / "logs" / f"{label}_task-pain_run-1_quality.json",
             {"Measures": {name: {"Value": value} for name, value in measures.items()}},
         )
-        write_tsv(out / label / "func" / f"{label}_task-pain_desc-residuals_relmat.tsv", coupled(rng))
+        table = coupled(rng)
+        for kind in ("residuals", "everyslice"):
+            write_tsv(out / label / "func" / f"{label}_task-pain_desc-{kind}_relmat.tsv", table)
         for space, grid in places.items():
             covered = np.ones(grid.shape, dtype=np.uint8)
             if space == PAM50:
@@ -121,7 +123,8 @@ def write_group(
                             "Units": "%",
                             "Model": "pain",
                             "HRF": "spm",
-                            "Smoothing_mm": [6, 6, 6],
+                            "Smoothing_mm": [2, 2, 6],
+                            "AcquiredVoxel_mm": [1.5, 1.5, 4.0],
                             "SpatialReference": template.source,
                         },
                     )

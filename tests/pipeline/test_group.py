@@ -113,6 +113,25 @@ def test_coupling_is_tested_over_people(done: tuple[Path, int]) -> None:
     assert float(p["ACC"][2]) > 0.05
 
 
+def test_horns_are_held_against_each_other(done: tuple[Path, int]) -> None:
+    table = read_tsv(done[0] / "group" / f"{STEM}_desc-everyslice_hornpairs.tsv")
+    rows = dict(zip(zip(table["kind"], table["level"], strict=True), table["r"], strict=True))
+    assert set(rows) == {(kind, level) for kind in ("dorsal-dorsal", "within-right", "crossed") for level in ("C6", "all")}
+    assert set(table["people"]) == {"13"}
+    assert all(abs(float(r)) < 0.2 for r in rows.values())
+    assert all(float(p) > 0.01 for p in table["p_fwe"])
+    assert "Horns with each other" in (done[0] / "group.html").read_text(encoding="utf-8")
+
+
+def test_what_share_of_an_effect_a_horn_keeps_stands_beside_it(done: tuple[Path, int]) -> None:
+    table = read_tsv(done[0] / "group" / f"{STEM}_contrast-heat_regions.tsv")
+    shares = dict(zip(table["region"], table["recovery"], strict=True))
+    assert 0.1 < float(shares["dorsal_R_spinal-C6"]) < 0.4
+    assert float(shares["dorsal_R_spinal-C6"]) == pytest.approx(float(shares["dorsal_L_spinal-C6"]), abs=0.02)
+    assert shares["S2_L"] == "n/a"
+    assert shares["ventral_R_spinal-C6"] == "n/a"  # not named beforehand
+
+
 def test_the_page_is_whole_and_names_both_level_systems(done: tuple[Path, int]) -> None:
     page = (done[0] / "group.html").read_text(encoding="utf-8")
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)

@@ -1,7 +1,7 @@
 """The noise part of `cospine run`: what it writes against what is on disk beside it, against truth, and what it says.
 
-A small digital participant shows accuracy; a head made by hand, with ventricles and pulsating vessels of known courses, shows
-everything that may be missing, swapped, given, or left over.
+A head made by hand, with ventricles and pulsating vessels of known courses, shows everything that may be missing, swapped, given,
+or left over; a small digital participant shows accuracy. It comes last: another process makes it meanwhile.
 """
 
 import gzip
@@ -59,206 +59,6 @@ def page_of(done: Path, participant: str) -> str:
     """What people read of the report, on one line."""
     text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", (done / f"{participant}.html").read_text(), flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", text)).split())
-
-
-# --- the digital participant ----------------------------------------------------------------------------------------
-
-
-def slice_times(raw: Path) -> np.ndarray:
-    """Times (t, slices) of the run, from its sidecar."""
-    sidecar = json.loads((raw / "sub-01" / "func" / f"{PREFIX}_bold.json").read_text())
-    return np.arange(40)[:, None] * sidecar["RepetitionTime"] + np.array(sidecar["SliceTiming"])
-
-
-def truth_at_slices(raw: Path, name: str) -> np.ndarray:
-    path = raw / "sourcedata" / "truth" / "sub-01" / "func" / f"{PREFIX}_desc-physio_timeseries.tsv"
-    return pd.read_csv(path, sep="\t")[name].to_numpy().reshape(40, -1)
-
-
-def test_columns_are_the_formula_at_every_slices_time(digital: Path, digital_done: Path) -> None:
-    columns, about = columns_of(digital_done, PREFIX)
-    times = slice_times(digital)
-    assert columns.shape[:2] == times.shape
-    harmonics = [f"{kind}_{part}{n}" for kind in ("card", "resp") for n in (1, 2) for part in "cs"]
-    assert about["Columns"] == [*harmonics, "csf"]
-    assert set(about["Columns"]) <= set(about)  # each with its description
-    assert about["Filtered"] is False
-    peaks = table(digital_done, PREFIX, "peaks")
-    phase = linear_phase(peaks.loc[peaks["kind"] == "cardiac", "onset_run"].to_numpy(), times)
-    for n in (1, 2):
-        for part, function in (("c", np.cos), ("s", np.sin)):
-            found = columns[..., about["Columns"].index(f"card_{part}{n}")]
-            np.testing.assert_allclose(found, function(n * phase), atol=1e-6)
-    # second harmonics are those of the same phase
-    breath = np.arctan2(columns[..., 5], columns[..., 4])
-    np.testing.assert_allclose(columns[..., 6], np.cos(2 * breath), atol=1e-6)
-    np.testing.assert_allclose(columns[..., 7], np.sin(2 * breath), atol=1e-6)
-
-
-def test_phases_are_the_true_ones(digital: Path, digital_done: Path) -> None:
-    columns, _ = columns_of(digital_done, PREFIX)
-    np.testing.assert_allclose(truth_at_slices(digital, "time_s"), slice_times(digital), atol=1e-6)
-    true = truth_at_slices(digital, "cardiac_phase")
-    heart = phase_error(columns[..., 0], columns[..., 1], true)
-    assert np.median(np.abs(heart)) < 0.1
-    assert np.abs(np.exp(1j * heart).mean()) > 0.97
-    # the truth is linear in time within a half-breath, Glover's phase goes by position: they differ within a breath
-    breath = phase_error(columns[..., 4], columns[..., 5], truth_at_slices(digital, "respiratory_phase"))
-    assert np.median(np.abs(breath)) < 0.45
-    assert np.abs(breath.mean()) < 0.25
-    assert np.abs(np.exp(1j * breath).mean()) > 0.85
-    # neither the other way round in time nor a volume late would pass
-    for wrong in (
-        phase_error(columns[..., 0], -columns[..., 1], true),
-        phase_error(columns[1:, :, 0], columns[1:, :, 1], true[:-1]),
-    ):
-        assert np.median(np.abs(wrong)) > 1
-
-
-def test_peaks_are_a_table_that_can_be_given_back(digital_done: Path) -> None:
-    peaks = table(digital_done, PREFIX, "peaks")
-    assert list(peaks.columns) == ["onset_run", "kind", "quality", "mended"]
-    assert set(peaks["kind"]) == {"cardiac", "respiratory"}
-    assert peaks["onset_run"].is_monotonic_increasing
-    assert peaks["quality"].between(0, 1).all()
-    assert set(peaks["mended"]) <= {0, 1}
-    about = json.loads((digital_done / "sub-01" / "func" / f"{PREFIX}_desc-peaks_timeseries.json").read_text())
-    assert set(peaks.columns) <= set(about)
-    assert about["Sources"] == [
-        f"bids:raw:sub-01/func/{PREFIX}_recording-{kind}_physio.tsv.gz" for kind in ("cardiac", "respiratory")
-    ]
-
-
-def test_slicewise_columns_hold_the_cord_shifts(digital_done: Path) -> None:
-    columns, about = columns_of(digital_done, PREFIX, "slicewise")
-    names = about["Columns"]
-    assert names[:4] == ["cord_shift_i", "cord_shift_j", "cord_shift_i_derivative1", "cord_shift_j_derivative1"]
-    assert [re.sub(r"\d\d$", "", name) for name in names[4:]] == ["csf_comp_cor_"] * len(names[4:])
-    cord = table(digital_done, PREFIX, "cordmotion")
-    slices = np.unique(cord["slice"])
-    for at, axis in enumerate("ij"):
-        shift = cord[f"shift_{axis}_mm"].to_numpy().reshape(40, -1)
-        np.testing.assert_allclose(columns[:, slices, at], shift, atol=1e-6)
-        np.testing.assert_allclose(columns[1:, slices, 2 + at], np.diff(shift, axis=0), atol=1e-6)
-    without = np.setdiff1d(np.arange(columns.shape[1]), slices)
-    assert without.size
-    assert not columns[:, without, :4].any()
-    held = np.abs(columns[..., 4:]).max(axis=0) > 0
-    spread = columns[..., 4:].std(axis=0)
-    np.testing.assert_allclose(spread[held], 1, atol=1e-3)
-
-
-FMRIPREP = re.compile(
-    r"(global_signal|csf|white_matter|csf_wm|(trans|rot)_[xyz])(_derivative1)?(_power2)?|framewise_displacement|dvars|std_dvars"
-    r"|[acw]_comp_cor_\d\d|cosine\d\d|motion_outlier\d\d|non_steady_state_outlier_?\d\d"
-)
-OWN = re.compile(r"cord_framewise_displacement(_slice\d\d)?")
-
-
-def test_confounds_have_fmripreps_names_and_mean_what_they_say(digital_done: Path) -> None:
-    path = digital_done / "sub-01" / "func" / f"{PREFIX}_desc-confounds_timeseries.tsv"
-    names = path.read_text().partition("\n")[0].split("\t")
-    assert len(names) == len(set(names))
-    assert [name for name in names if not FMRIPREP.fullmatch(name) and not OWN.fullmatch(name)] == []
-    confounds, about = pd.read_csv(path, sep="\t"), json.loads(path.with_suffix(".json").read_text())
-    assert len(confounds) == 40
-    assert set(names) == set(about)
-    assert all(about[name]["Description"] for name in names)
-    for stem in ("trans_x", "rot_z", "global_signal", "csf", "white_matter", "csf_wm"):
-        values = confounds[stem].to_numpy()
-        step = confounds[f"{stem}_derivative1"].to_numpy()
-        assert np.isnan(step[0])
-        np.testing.assert_allclose(step[1:], np.diff(values), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(confounds[f"{stem}_power2"], values**2, rtol=1e-6)
-        np.testing.assert_allclose(confounds[f"{stem}_derivative1_power2"][1:], step[1:] ** 2, rtol=1e-6)
-    head = table(digital_done, PREFIX, "headmotion")
-    for name in head.columns:
-        np.testing.assert_array_equal(confounds[name], head[name])
-    drift = confounds.filter(regex="^cosine").to_numpy()
-    assert drift.shape[1] == int(2 * 40 * 2.68 / 128)
-    np.testing.assert_allclose(drift[:, 0], np.sqrt(2 / 40) * np.cos(np.pi * (np.arange(40) + 0.5) / 40), atol=1e-8)
-    for kind in "acw":
-        components = confounds.filter(regex=f"^{kind}_comp_cor_").to_numpy()
-        assert components.shape[1] >= 1
-        np.testing.assert_allclose(components.T @ components, np.eye(components.shape[1]), atol=1e-6)
-        np.testing.assert_allclose(components.T @ drift, 0, atol=1e-6)
-        assert about[f"{kind}_comp_cor_00"]["Method"] == "aCompCor"
-    beyond = (confounds["framewise_displacement"] > 0.5) | (confounds["std_dvars"] > 1.5)
-    outliers = confounds.filter(regex="^motion_outlier").to_numpy()
-    np.testing.assert_array_equal(np.flatnonzero(outliers.sum(axis=1)), np.flatnonzero(beyond))
-    assert (outliers.sum(axis=0) == 1).all()
-
-
-def test_brain_signal_is_the_mean_of_the_series_in_the_mask(digital_done: Path) -> None:
-    folder = digital_done / "sub-01" / "func"
-    series = image(folder / f"{PREFIX}_desc-preproc_bold.nii.gz")
-    mask = image(folder / f"{PREFIX}_desc-brain_mask.nii.gz") > 0
-    written = table(digital_done, PREFIX, "confounds")["global_signal"]
-    np.testing.assert_allclose(written, series[mask].mean(axis=0), rtol=1e-4)
-
-
-def test_cleaned_series_is_least_squares_with_what_is_on_disk(digital_done: Path) -> None:
-    """Slice by slice, `numpy.linalg.lstsq` of the series on disk with the columns on disk; both series are rounded."""
-    folder = digital_done / "sub-01" / "func"
-    preproc, clean = (nib.load(folder / f"{PREFIX}_desc-{desc}_bold.nii.gz") for desc in ("preproc", "clean"))
-    about = json.loads((folder / f"{PREFIX}_desc-clean_bold.json").read_text())
-    rounding = about["RoundingError"] + json.loads((folder / f"{PREFIX}_desc-preproc_bold.json").read_text())["RoundingError"]
-    confounds = table(digital_done, PREFIX, "confounds")
-    common = confounds.filter(regex=r"^(cosine\d\d|(trans|rot)_[xyz])$").to_numpy()
-    physio, _ = columns_of(digital_done, PREFIX)
-    local, local_about = columns_of(digital_done, PREFIX, "slicewise")
-    shifts = local[..., [local_about["Columns"].index(f"cord_shift_{axis}") for axis in "ij"]]
-    before, after = np.asarray(preproc.dataobj, dtype=np.float32), np.asarray(clean.dataobj, dtype=np.float32)
-    assert before.shape == after.shape
-    np.testing.assert_allclose(preproc.affine, clean.affine)
-    for k in range(before.shape[2]):
-        design = np.concatenate([common, shifts[:, k], physio[:, k]], axis=1)
-        design = design - design.mean(axis=0)
-        size = np.linalg.norm(design, axis=0)
-        design = design[:, size > 0] / size[size > 0]
-        flat = before[:, :, k].reshape(-1, 40).T.astype(np.float64)
-        mean = flat.mean(axis=0)
-        beta, *_ = np.linalg.lstsq(design, flat - mean, rcond=None)
-        expected = flat - design @ beta
-        found = after[:, :, k].reshape(-1, 40).T
-        # a projection lets single rounding errors add up, most of them do not
-        assert np.abs(found - expected).max() < 3 * rounding, k
-        assert np.sqrt(np.mean((found - expected) ** 2)) < rounding, k
-        np.testing.assert_allclose(found.mean(axis=0), mean, atol=rounding)
-        rank = np.linalg.matrix_rank(design, tol=1e-5)
-        assert about["DegreesOfFreedomRemoved"][k] == rank
-        assert about["ResidualDegreesOfFreedom"][k] == 40 - 1 - rank
-    assert {"cosine drifts", "head motion", "cord_shift_i", "cord_shift_j", "card_c1", "csf"} <= set(about["Removed"])
-    brain = image(folder / f"{PREFIX}_desc-brain_mask.nii.gz") > 0
-    assert after[brain].std(axis=1).mean() < 0.9 * before[brain].std(axis=1).mean()
-
-
-def test_evs_for_fsl_are_the_columns(digital_done: Path) -> None:
-    columns, about = columns_of(digital_done, PREFIX)
-    folder = digital_done / "fsl" / "sub-01"
-    listed = (folder / f"{PREFIX}_evlist.txt").read_text().splitlines()
-    assert len(listed) == len(about["Columns"])
-    for at, line in enumerate(listed):
-        assert Path(line).is_file()
-        stored = nib.load(line)
-        assert stored.shape == (1, 1, columns.shape[1], columns.shape[0])
-        np.testing.assert_array_equal(np.asarray(stored.dataobj)[0, 0].T, columns[..., at].astype(np.float32))
-    names = pd.read_csv(folder / f"{PREFIX}_evnames.tsv", sep="\t")
-    assert list(names["file"]) == [Path(line).name for line in listed]
-    assert list(names["column"]) == about["Columns"]
-    assert "fsl" in (digital_done / ".bidsignore").read_text().split()
-
-
-def test_what_sets_take_is_written_for_every_voxel(digital_done: Path) -> None:
-    folder = digital_done / "sub-01" / "func"
-    about = json.loads((folder / f"{PREFIX}_desc-noise_stat-r2adj_boldmap.json").read_text())
-    assert about["Sets"] == ["cardiac", "respiratory", "csf"]
-    shares, p = (image(folder / f"{PREFIX}_desc-noise_stat-{stat}_boldmap.nii.gz") for stat in ("r2adj", "p"))
-    mask = image(folder / f"{PREFIX}_desc-brain_mask.nii.gz") > 0
-    assert shares.shape == p.shape == (*mask.shape, 3)
-    assert (shares <= 1).all()
-    assert ((p >= 0) & (p <= 1)).all()
-    assert (np.count_nonzero(shares[mask][:, :2], axis=0) > 0.95 * mask.sum()).all()
 
 
 # --- a head made by hand --------------------------------------------------------------------------------------------
@@ -562,3 +362,203 @@ def test_tissue_is_told_apart_in_the_head_made_by_hand() -> None:
     assert not (found.ventricles & ~VENTRICLES).any()
     assert found.white.any()
     assert not (found.white & ~WHITE).any()
+
+
+# --- the digital participant ----------------------------------------------------------------------------------------
+
+
+def slice_times(raw: Path) -> np.ndarray:
+    """Times (t, slices) of the run, from its sidecar."""
+    sidecar = json.loads((raw / "sub-01" / "func" / f"{PREFIX}_bold.json").read_text())
+    return np.arange(40)[:, None] * sidecar["RepetitionTime"] + np.array(sidecar["SliceTiming"])
+
+
+def truth_at_slices(raw: Path, name: str) -> np.ndarray:
+    path = raw / "sourcedata" / "truth" / "sub-01" / "func" / f"{PREFIX}_desc-physio_timeseries.tsv"
+    return pd.read_csv(path, sep="\t")[name].to_numpy().reshape(40, -1)
+
+
+def test_columns_are_the_formula_at_every_slices_time(digital: Path, digital_done: Path) -> None:
+    columns, about = columns_of(digital_done, PREFIX)
+    times = slice_times(digital)
+    assert columns.shape[:2] == times.shape
+    harmonics = [f"{kind}_{part}{n}" for kind in ("card", "resp") for n in (1, 2) for part in "cs"]
+    assert about["Columns"] == [*harmonics, "csf"]
+    assert set(about["Columns"]) <= set(about)  # each with its description
+    assert about["Filtered"] is False
+    peaks = table(digital_done, PREFIX, "peaks")
+    phase = linear_phase(peaks.loc[peaks["kind"] == "cardiac", "onset_run"].to_numpy(), times)
+    for n in (1, 2):
+        for part, function in (("c", np.cos), ("s", np.sin)):
+            found = columns[..., about["Columns"].index(f"card_{part}{n}")]
+            np.testing.assert_allclose(found, function(n * phase), atol=1e-6)
+    # second harmonics are those of the same phase
+    breath = np.arctan2(columns[..., 5], columns[..., 4])
+    np.testing.assert_allclose(columns[..., 6], np.cos(2 * breath), atol=1e-6)
+    np.testing.assert_allclose(columns[..., 7], np.sin(2 * breath), atol=1e-6)
+
+
+def test_phases_are_the_true_ones(digital: Path, digital_done: Path) -> None:
+    columns, _ = columns_of(digital_done, PREFIX)
+    np.testing.assert_allclose(truth_at_slices(digital, "time_s"), slice_times(digital), atol=1e-6)
+    true = truth_at_slices(digital, "cardiac_phase")
+    heart = phase_error(columns[..., 0], columns[..., 1], true)
+    assert np.median(np.abs(heart)) < 0.1
+    assert np.abs(np.exp(1j * heart).mean()) > 0.97
+    # the truth is linear in time within a half-breath, Glover's phase goes by position: they differ within a breath
+    breath = phase_error(columns[..., 4], columns[..., 5], truth_at_slices(digital, "respiratory_phase"))
+    assert np.median(np.abs(breath)) < 0.45
+    assert np.abs(breath.mean()) < 0.25
+    assert np.abs(np.exp(1j * breath).mean()) > 0.85
+    # neither the other way round in time nor a volume late would pass
+    for wrong in (
+        phase_error(columns[..., 0], -columns[..., 1], true),
+        phase_error(columns[1:, :, 0], columns[1:, :, 1], true[:-1]),
+    ):
+        assert np.median(np.abs(wrong)) > 1
+
+
+def test_peaks_are_a_table_that_can_be_given_back(digital_done: Path) -> None:
+    peaks = table(digital_done, PREFIX, "peaks")
+    assert list(peaks.columns) == ["onset_run", "kind", "quality", "mended"]
+    assert set(peaks["kind"]) == {"cardiac", "respiratory"}
+    assert peaks["onset_run"].is_monotonic_increasing
+    assert peaks["quality"].between(0, 1).all()
+    assert set(peaks["mended"]) <= {0, 1}
+    about = json.loads((digital_done / "sub-01" / "func" / f"{PREFIX}_desc-peaks_timeseries.json").read_text())
+    assert set(peaks.columns) <= set(about)
+    assert about["Sources"] == [
+        f"bids:raw:sub-01/func/{PREFIX}_recording-{kind}_physio.tsv.gz" for kind in ("cardiac", "respiratory")
+    ]
+
+
+def test_slicewise_columns_hold_the_cord_shifts(digital_done: Path) -> None:
+    columns, about = columns_of(digital_done, PREFIX, "slicewise")
+    names = about["Columns"]
+    assert names[:4] == ["cord_shift_i", "cord_shift_j", "cord_shift_i_derivative1", "cord_shift_j_derivative1"]
+    assert [re.sub(r"\d\d$", "", name) for name in names[4:]] == ["csf_comp_cor_"] * len(names[4:])
+    cord = table(digital_done, PREFIX, "cordmotion")
+    slices = np.unique(cord["slice"])
+    for at, axis in enumerate("ij"):
+        shift = cord[f"shift_{axis}_mm"].to_numpy().reshape(40, -1)
+        np.testing.assert_allclose(columns[:, slices, at], shift, atol=1e-6)
+        np.testing.assert_allclose(columns[1:, slices, 2 + at], np.diff(shift, axis=0), atol=1e-6)
+    without = np.setdiff1d(np.arange(columns.shape[1]), slices)
+    assert without.size
+    assert not columns[:, without, :4].any()
+    held = np.abs(columns[..., 4:]).max(axis=0) > 0
+    spread = columns[..., 4:].std(axis=0)
+    np.testing.assert_allclose(spread[held], 1, atol=1e-3)
+
+
+FMRIPREP = re.compile(
+    r"(global_signal|csf|white_matter|csf_wm|(trans|rot)_[xyz])(_derivative1)?(_power2)?|framewise_displacement|dvars|std_dvars"
+    r"|[acw]_comp_cor_\d\d|cosine\d\d|motion_outlier\d\d|non_steady_state_outlier_?\d\d"
+)
+OWN = re.compile(r"cord_framewise_displacement(_slice\d\d)?")
+
+
+def test_confounds_have_fmripreps_names_and_mean_what_they_say(digital_done: Path) -> None:
+    path = digital_done / "sub-01" / "func" / f"{PREFIX}_desc-confounds_timeseries.tsv"
+    names = path.read_text().partition("\n")[0].split("\t")
+    assert len(names) == len(set(names))
+    assert [name for name in names if not FMRIPREP.fullmatch(name) and not OWN.fullmatch(name)] == []
+    confounds, about = pd.read_csv(path, sep="\t"), json.loads(path.with_suffix(".json").read_text())
+    assert len(confounds) == 40
+    assert set(names) == set(about)
+    assert all(about[name]["Description"] for name in names)
+    for stem in ("trans_x", "rot_z", "global_signal", "csf", "white_matter", "csf_wm"):
+        values = confounds[stem].to_numpy()
+        step = confounds[f"{stem}_derivative1"].to_numpy()
+        assert np.isnan(step[0])
+        np.testing.assert_allclose(step[1:], np.diff(values), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(confounds[f"{stem}_power2"], values**2, rtol=1e-6)
+        np.testing.assert_allclose(confounds[f"{stem}_derivative1_power2"][1:], step[1:] ** 2, rtol=1e-6)
+    head = table(digital_done, PREFIX, "headmotion")
+    for name in head.columns:
+        np.testing.assert_array_equal(confounds[name], head[name])
+    drift = confounds.filter(regex="^cosine").to_numpy()
+    assert drift.shape[1] == int(2 * 40 * 2.68 / 128)
+    np.testing.assert_allclose(drift[:, 0], np.sqrt(2 / 40) * np.cos(np.pi * (np.arange(40) + 0.5) / 40), atol=1e-8)
+    for kind in "acw":
+        components = confounds.filter(regex=f"^{kind}_comp_cor_").to_numpy()
+        assert components.shape[1] >= 1
+        np.testing.assert_allclose(components.T @ components, np.eye(components.shape[1]), atol=1e-6)
+        np.testing.assert_allclose(components.T @ drift, 0, atol=1e-6)
+        assert about[f"{kind}_comp_cor_00"]["Method"] == "aCompCor"
+    beyond = (confounds["framewise_displacement"] > 0.5) | (confounds["std_dvars"] > 1.5)
+    outliers = confounds.filter(regex="^motion_outlier").to_numpy()
+    np.testing.assert_array_equal(np.flatnonzero(outliers.sum(axis=1)), np.flatnonzero(beyond))
+    assert (outliers.sum(axis=0) == 1).all()
+
+
+def test_brain_signal_is_the_mean_of_the_series_in_the_mask(digital_done: Path) -> None:
+    folder = digital_done / "sub-01" / "func"
+    series = image(folder / f"{PREFIX}_desc-preproc_bold.nii.gz")
+    mask = image(folder / f"{PREFIX}_desc-brain_mask.nii.gz") > 0
+    written = table(digital_done, PREFIX, "confounds")["global_signal"]
+    np.testing.assert_allclose(written, series[mask].mean(axis=0), rtol=1e-4)
+
+
+def test_cleaned_series_is_least_squares_with_what_is_on_disk(digital_done: Path) -> None:
+    """Slice by slice, `numpy.linalg.lstsq` of the series on disk with the columns on disk; both series are rounded."""
+    folder = digital_done / "sub-01" / "func"
+    preproc, clean = (nib.load(folder / f"{PREFIX}_desc-{desc}_bold.nii.gz") for desc in ("preproc", "clean"))
+    about = json.loads((folder / f"{PREFIX}_desc-clean_bold.json").read_text())
+    rounding = about["RoundingError"] + json.loads((folder / f"{PREFIX}_desc-preproc_bold.json").read_text())["RoundingError"]
+    confounds = table(digital_done, PREFIX, "confounds")
+    common = confounds.filter(regex=r"^(cosine\d\d|(trans|rot)_[xyz])$").to_numpy()
+    physio, _ = columns_of(digital_done, PREFIX)
+    local, local_about = columns_of(digital_done, PREFIX, "slicewise")
+    shifts = local[..., [local_about["Columns"].index(f"cord_shift_{axis}") for axis in "ij"]]
+    before, after = np.asarray(preproc.dataobj, dtype=np.float32), np.asarray(clean.dataobj, dtype=np.float32)
+    assert before.shape == after.shape
+    np.testing.assert_allclose(preproc.affine, clean.affine)
+    for k in range(before.shape[2]):
+        design = np.concatenate([common, shifts[:, k], physio[:, k]], axis=1)
+        design = design - design.mean(axis=0)
+        size = np.linalg.norm(design, axis=0)
+        design = design[:, size > 0] / size[size > 0]
+        flat = before[:, :, k].reshape(-1, 40).T.astype(np.float64)
+        mean = flat.mean(axis=0)
+        beta, *_ = np.linalg.lstsq(design, flat - mean, rcond=None)
+        expected = flat - design @ beta
+        found = after[:, :, k].reshape(-1, 40).T
+        # a projection lets single rounding errors add up, most of them do not
+        assert np.abs(found - expected).max() < 3 * rounding, k
+        assert np.sqrt(np.mean((found - expected) ** 2)) < rounding, k
+        np.testing.assert_allclose(found.mean(axis=0), mean, atol=rounding)
+        rank = np.linalg.matrix_rank(design, tol=1e-5)
+        assert about["DegreesOfFreedomRemoved"][k] == rank
+        assert about["ResidualDegreesOfFreedom"][k] == 40 - 1 - rank
+    assert {"cosine drifts", "head motion", "cord_shift_i", "cord_shift_j", "card_c1", "csf"} <= set(about["Removed"])
+    brain = image(folder / f"{PREFIX}_desc-brain_mask.nii.gz") > 0
+    assert after[brain].std(axis=1).mean() < 0.9 * before[brain].std(axis=1).mean()
+
+
+def test_evs_for_fsl_are_the_columns(digital_done: Path) -> None:
+    columns, about = columns_of(digital_done, PREFIX)
+    folder = digital_done / "fsl" / "sub-01"
+    listed = (folder / f"{PREFIX}_evlist.txt").read_text().splitlines()
+    assert len(listed) == len(about["Columns"])
+    for at, line in enumerate(listed):
+        assert Path(line).is_file()
+        stored = nib.load(line)
+        assert stored.shape == (1, 1, columns.shape[1], columns.shape[0])
+        np.testing.assert_array_equal(np.asarray(stored.dataobj)[0, 0].T, columns[..., at].astype(np.float32))
+    names = pd.read_csv(folder / f"{PREFIX}_evnames.tsv", sep="\t")
+    assert list(names["file"]) == [Path(line).name for line in listed]
+    assert list(names["column"]) == about["Columns"]
+    assert "fsl" in (digital_done / ".bidsignore").read_text().split()
+
+
+def test_what_sets_take_is_written_for_every_voxel(digital_done: Path) -> None:
+    folder = digital_done / "sub-01" / "func"
+    about = json.loads((folder / f"{PREFIX}_desc-noise_stat-r2adj_boldmap.json").read_text())
+    assert about["Sets"] == ["cardiac", "respiratory", "csf"]
+    shares, p = (image(folder / f"{PREFIX}_desc-noise_stat-{stat}_boldmap.nii.gz") for stat in ("r2adj", "p"))
+    mask = image(folder / f"{PREFIX}_desc-brain_mask.nii.gz") > 0
+    assert shares.shape == p.shape == (*mask.shape, 3)
+    assert (shares <= 1).all()
+    assert ((p >= 0) & (p <= 1)).all()
+    assert (np.count_nonzero(shares[mask][:, :2], axis=0) > 0.95 * mask.sum()).all()

@@ -16,6 +16,7 @@ from cospine.pipeline.group_files import GroupFiles
 from cospine.pipeline.group_outputs import write_answer, write_coupling, write_people
 from cospine.pipeline.group_page import group_page
 from cospine.pipeline.group_plan import GroupPlan, Refusal, plan_group
+from cospine.pipeline.group_recovery import with_recovery
 from cospine.pipeline.progress import Event, Listener, silent
 from cospine.space.cord_template import CordTemplate, with_parametric_contrasts
 from cospine.space.templates import cord_template
@@ -70,7 +71,7 @@ def group_level(plan: GroupPlan, bids_dir: Path, output_dir: Path, listen: Liste
             listen(Event("group", analysis.label, "", 0.8 * (n + 1) / len(plan.analyses), str(error)))
     if not answers:
         raise CoSpineError("; ".join(str(one.error) for one in refusals), "group", "mend what is named")
-    answers = _corrected(answers)
+    answers = with_recovery(_corrected(answers), cord)
     listen(Event("group", "report", "coupling", 0.8))
     # pairs of people that a comparison would need are not asked yet: both groups together would answer another question
     couplings = () if settings.compare else coupling_of(plan)

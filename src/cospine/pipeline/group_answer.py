@@ -107,6 +107,7 @@ class Answer:
     side_p: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     again: Mapping[str, Again] = field(default_factory=dict)
     sizes: Mapping[str, EffectSizes] = field(default_factory=dict)
+    recovery: Mapping[str, float] = field(default_factory=dict)
     contrasts: int = 1
     family: int = 0
     notes: tuple[str, ...] = ()

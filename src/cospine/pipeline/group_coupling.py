@@ -1,5 +1,6 @@
 """Coupling between regions over people: tables that the participant level wrote, averaged and tested."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +15,33 @@ from cospine.pipeline.group_nulls import PairNull, pair_nulls
 from cospine.pipeline.group_plan import FEWEST, GroupPlan, quality_reason
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.pipeline.settings import REGIONS
+from cospine.stats.cord_connectivity import HornPair, horn_pairs
 from cospine.stats.coupling import across_people, fisher_z
 
 Table = tuple[tuple[str, ...], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class HornTest:
+    """A pair of horns over people.
+
+    Attributes
+    ----------
+    pair : HornPair
+    people : int
+    r, low, high : float
+        Mean correlation by Fisher's z, and its 95 % interval (t).
+    p, p_fwe : float
+        Two-sided by t; and corrected over all pairs of horns, by sign flips of whole people.
+    """
+
+    pair: HornPair
+    people: int
+    r: float
+    low: float
+    high: float
+    p: float
+    p_fwe: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +61,8 @@ class Coupling:
         Two-sided, by t over people; and corrected over all pairs, by sign flips of whole people.
     pairs : tuple of PairNull
         Of all slices: brain and cord against nulls.
+    horns : tuple of HornTest
+        Of all slices: horns with each other.
     notes : tuple of str
         Regions that too few people have.
     """
@@ -49,6 +76,7 @@ class Coupling:
     p: NDArray[np.float64] = field(repr=False)
     p_fwe: NDArray[np.float64] = field(repr=False)
     pairs: tuple[PairNull, ...] = field(repr=False, default=())
+    horns: tuple[HornTest, ...] = field(repr=False, default=())
     notes: tuple[str, ...] = ()
 
 
@@ -117,4 +145,22 @@ def _averaged(
         pairs = pair_nulls(task, courses, seed=settings.seed)
     except CoSpineError as error:  # the matrices stand without them
         pairs, notes = (), (*notes, f"Brain and cord were not held against nulls: {error}.")
-    return Coupling(task, kind, tuple(tables), tuple(excluded), tuple(shared), *square, pairs=pairs, notes=notes)
+    horns = horn_tests(shared, stack, settings) if kind == EVERY else ()
+    return Coupling(
+        task, kind, tuple(tables), tuple(excluded), tuple(shared), *square, pairs=pairs, horns=horns, notes=notes
+    )  # fmt: skip
+
+
+def horn_tests(names: Sequence[str], z: NDArray[np.float64], settings: GroupSettings) -> tuple[HornTest, ...]:
+    """Horns with each other over people, from everybody's Fisher's z (people, n, n) of all slices."""
+    found = [horn_pairs(names, one) for one in z]
+    pairs = sorted({pair for one in found for pair in one})
+    if not pairs:
+        return ()
+    values = np.array([[one.get(pair, np.nan) for pair in pairs] for one in found])
+    test = across_people(values, flips=settings.permutations, seed=settings.seed)
+    return tuple(
+        HornTest(pair, int(test.people[k]), *(float(one[k]) for one in (test.r, test.low, test.high, test.p, test.p_fwe)))
+        for k, pair in enumerate(pairs)
+        if np.isfinite(test.p[k])
+    )

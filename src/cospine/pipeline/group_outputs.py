@@ -65,6 +65,18 @@ _ABOUT_PAIRS = {
 }
 
 
+_ABOUT_HORNS = {
+    "kind": "dorsal-dorsal and ventral-ventral: left with right; within: dorsal with ventral of a side; crossed: the mean of "
+    "both diagonals",
+    "level": "Segment; all is the mean over segments",
+    "r": "Mean correlation over people (by Fisher's z), of all slices: horns of one level are in the same ones",
+    "low": "Lower limit of its 95 % interval (t)",
+    "high": "Upper limit of its 95 % interval (t)",
+    "p": "By t over people, two-sided, uncorrected",
+    "p_fwe": "Corrected over all pairs of horns in this table, by sign flips of whole people",
+}
+
+
 def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
     """Write mean correlations and their p."""
     key = f"coupling {coupling.task} {coupling.kind}"
@@ -92,6 +104,14 @@ def write_coupling(files: GroupFiles, coupling: Coupling) -> None:
             "p_holm": [one.p_holm for one in coupling.pairs],
         }
         files.table(key, path, columns, {"Description": text, **_ABOUT_PAIRS}, text)
+    if coupling.horns:
+        path = files.name(Question(coupling.task, ""), "hornpairs", ".tsv", desc=coupling.kind)
+        text = "horns of the cord with each other, by level"
+        columns = {
+            **{name: [getattr(one.pair, name) for one in coupling.horns] for name in ("kind", "level_system", "level")},
+            **{name: [getattr(one, name) for one in coupling.horns] for name in ("people", "r", "low", "high", "p", "p_fwe")},
+        }
+        files.table(key, path, columns, {"Description": text, **_ABOUT_HORNS}, text)
 
 
 def write_people(files: GroupFiles, plan: GroupPlan) -> None:
@@ -208,6 +228,7 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
         for name in (
             "region", "set", "side", "part", "level_system", "level", "named_beforehand", "people", "effect_percent", "ci_low",
             "ci_high", "t", "p", "p_holm",
+            "recovery",
         )
     }  # fmt: skip
     for name, means in answer.regional.items():
@@ -216,7 +237,7 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
             row = [
                 region.name, name, region.side, region.part, region.level_system, region.level_label, int(means.primary[k]),
                 int(test.people[k]), test.effect[k], test.low[k], test.high[k], test.t[k],
-                test.p[k] if means.primary[k] else np.nan, corrected[k],
+                test.p[k] if means.primary[k] else np.nan, corrected[k], answer.recovery.get(region.name, np.nan),
             ]  # fmt: skip
             _append(columns, row)
     about = {
@@ -230,6 +251,8 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
         "ci_high": "Upper limit of its 95 % interval (t)",
         "p": "By permutation, two-sided, uncorrected; of regions named beforehand",
         "p_holm": "Corrected after Holm over the regions named beforehand of all contrasts; those of an atlas by themselves",
+        "recovery": "Share of an effect in this horn alone that its mean keeps through voxels, interpolation and smoothing; "
+        "effect_percent is not divided by it",
     }
     return columns, about
 

@@ -240,13 +240,16 @@ def _region_table(answer: Answer, files: GroupFiles) -> Table:
                 (
                     region_label(means.regions[k]), str(int(test.people[k])), number_text(test.effect[k]), interval,
                     number_text(test.t[k]), p_text(float(test.p[k])), p_text(float(corrected[k])),
+                    number_text(answer.recovery.get(means.regions[k].name, float("nan"))),
                 )
             )  # fmt: skip
     return Table(
         "Regions named beforehand",
-        "Mean effects with their 95 % intervals; p by permutation, the last column corrected after Holm over all these "
-        "regions and all contrasts (an atlas by itself). A dash: too few people measured the region.",
-        ("region", "people", "effect (%)", "95 % interval", "t", "p", "p Holm"),
+        "Mean effects with their 95 % intervals; p by permutation, then corrected after Holm over all these regions and all "
+        "contrasts (an atlas by itself). The last column is the share of an effect in that horn alone which its mean keeps "
+        "through voxels, interpolation and smoothing; effects are not divided by it. A dash: too few people measured the region, "
+        "or no horn.",
+        ("region", "people", "effect (%)", "95 % interval", "t", "p", "p Holm", "recovery"),
         tuple(rows),
         tuple(marked),
         files.relative(files.name(answer.analysis.question, "regions", ".tsv")),
@@ -338,6 +341,25 @@ def _coupling_section(one: Coupling, files: GroupFiles) -> AnalysisReport:
                 rows,
                 tuple(k for k, pair in enumerate(shown) if pair.p_holm < _SMALL),
                 files.relative(files.name(Question(one.task, ""), "pairs", ".tsv", desc=one.kind)),
+            )
+        )
+    if one.horns:
+        rows = tuple(
+            (test.pair.kind, test.pair.level, f"{test.people}", number_text(test.r),
+             f"{number_text(test.low)} to {number_text(test.high)}", p_text(test.p), p_text(test.p_fwe))
+            for test in one.horns
+        )  # fmt: skip
+        parts.append(
+            Table(
+                "Horns with each other",
+                "Correlation of the cord's horns within a spinal segment, mean over people and its 95 % interval: left with "
+                "right dorsal and ventral horns, as resting-state studies tell it (Barry et al., 2014), dorsal with ventral of a "
+                "side, and both diagonals. Horns are hardly wider than voxels and share noise with their neighbours: what all "
+                "five have in common is no network. p is corrected over the table, by sign flips of whole people.",
+                ("pair", "segment", "people", "r", "95 % interval", "p", "p corrected"),
+                rows,
+                tuple(k for k, test in enumerate(one.horns) if test.p_fwe < _SMALL),
+                files.relative(files.name(Question(one.task, ""), "hornpairs", ".tsv", desc=one.kind)),
             )
         )
     key = f"coupling {one.task} {one.kind}"

@@ -129,7 +129,7 @@ def _one(
 ) -> SeedMaps:
     """Fit the model whose first columns are the seed's."""
     name = seed.region.name
-    labels = [label_of(f"seed {name}"), *(label_of(f"ppi {name} {condition}") for condition in conditions)]
+    labels = [label_of(f"seed {name}"), *(label_of(f"ppi {name} {label_of(condition)}") for condition in conditions)]
     weights = dict(zip(labels, np.eye(designs.shape[2]), strict=False))
     size = tuple(float(mm) for mm in grid.voxel_mm)
     regions = tissue_labels(brain, cord, noise.tissue.csf)

@@ -84,10 +84,18 @@ def _write_fit(
                 "smoothed within it; variance of the smoothed effect",
                 "DegreesOfFreedom": carried.dof,
                 "Smoothing_mm": list(there.fwhm_mm),
+                "AcquiredVoxel_mm": _voxel_along_world(grid),
                 "SpatialReference": there.reference,
             }
             written += write_maps(out, run, _of(carried), there.grid, said, space=space, contrast=name)
     return written
+
+
+def _voxel_along_world(grid: Grid) -> list[float]:
+    """Voxel size along the world's x, y, z, each from the voxel axis nearest to it."""
+    steps = np.abs(grid.affine[:3, :3])
+    sizes = np.linalg.norm(steps, axis=0)
+    return [round(float(sizes[np.argmax(steps[axis] / sizes)]), 4) for axis in range(3)]
 
 
 def write_maps(

@@ -7,20 +7,27 @@ Eippert F et al. (2017) Investigating resting-state functional connectivity in t
 147:589-601.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-
-from cospine.errors import CoSpineError
-from cospine.stats.coupling import Coupling, fisher_z
-from cospine.stats.regions import Region
+from numpy.typing import NDArray
 
 PairKind = Literal["dorsal-dorsal", "ventral-ventral", "within-left", "within-right", "crossed"]
-KINDS: tuple[PairKind, ...] = ("dorsal-dorsal", "ventral-ventral", "within-left", "within-right", "crossed")
+
+_PAIRS: dict[PairKind, tuple[tuple[str, str], ...]] = {
+    "dorsal-dorsal": (("dorsal_L", "dorsal_R"),),
+    "ventral-ventral": (("ventral_L", "ventral_R"),),
+    "within-left": (("dorsal_L", "ventral_L"),),
+    "within-right": (("dorsal_R", "ventral_R"),),
+    "crossed": (("dorsal_L", "ventral_R"), ("dorsal_R", "ventral_L")),
+}
+_HORN = re.compile(r"(?:quadrant-)?(?P<horn>(?:dorsal|ventral)_[LR])_(?P<system>spinal|vertebral)-(?P<level>\w+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class HornPair:
     """One kind of pair at one level.
 
@@ -29,86 +36,47 @@ class HornPair:
     kind : str
         ``dorsal-dorsal`` and ``ventral-ventral`` go from left to right, ``within-left`` and ``within-right`` from dorsal to
         ventral of a side; ``crossed`` is the mean of both diagonals.
-    level_system : str
+    level_system : {'spinal', 'vertebral'}
     level : str
-    z : float
-        Fisher's z (mean of two for ``crossed``).
+        ``all`` is the mean over levels.
     """
 
     kind: PairKind
     level_system: str
     level: str
-    z: float
 
 
-def horn_pairs(coupling: Coupling) -> tuple[HornPair, ...]:
-    """Connectivity of the horns at each level.
+def horn_pairs(names: Sequence[str], z: NDArray[np.floating]) -> dict[HornPair, float]:
+    """Connectivity of the horns at each level, and its mean over levels.
 
     Horns of one level lie in the same slices, so that no pair of them is simultaneous with a partner elsewhere: all slices count.
 
     Parameters
     ----------
-    coupling : Coupling
-        Square, with horns from `cord_regions`; other regions are passed over.
+    names : sequence of str
+        Regions, horns as `cospine.stats.cord_regions` names them; others are passed over.
+    z : ndarray (n, n)
+        Fisher's z of their correlations.
 
     Returns
     -------
-    tuple of HornPair
-        By level and kind, those that there are.
-
-    Raises
-    ------
-    CoSpineError
-        No level has two horns.
+    dict of HornPair to float
+        Mean z, of those pairs that there are.
     """
-    places = {_place(region): k for k, region in enumerate(coupling.a) if _horn(region)}
-    across = {_place(region): k for k, region in enumerate(coupling.b) if _horn(region)}
-    found = []
-    for system, level, label in sorted({(r.level_system, r.level, r.level_label) for r in coupling.a if _horn(r)}):
-        for kind in KINDS:
+    horns = {(m["system"], m["level"], m["horn"]): k for k, name in enumerate(names) if (m := _HORN.fullmatch(name))}
+    found: dict[HornPair, float] = {}
+    for kind, pairs in _PAIRS.items():
+        over_levels: dict[str, list[float]] = {}
+        for system, level in dict.fromkeys((system, level) for system, level, _ in horns):
             values = [
-                float(fisher_z(coupling.r[places[(system, level, *one)], across[(system, level, *other)]]))
-                for one, other in _PAIRS[kind]
-                if (system, level, *one) in places and (system, level, *other) in across
+                float(z[horns[system, level, a], horns[system, level, b]])
+                for a, b in pairs
+                if (system, level, a) in horns and (system, level, b) in horns
             ]
+            values = [value for value in values if np.isfinite(value)]
             if values:
-                found.append(HornPair(kind, system, label, float(np.mean(values))))
-    if not found:
-        raise CoSpineError("no level has two horns", "connectivity of the cord", "Give horns of both sides, from cord_regions")
-    return tuple(found)
-
-
-def horn_table(pairs: tuple[HornPair, ...]) -> dict[str, list[str]]:
-    """Columns of a table, and a line a kind for the mean over levels."""
-    systems = sorted({pair.level_system for pair in pairs})
-    means = [
-        HornPair(kind, system, "all", float(np.mean(values)))
-        for system in systems
-        for kind in KINDS
-        if (values := [pair.z for pair in pairs if (pair.kind, pair.level_system) == (kind, system) and np.isfinite(pair.z)])
-    ]
-    rows = [*pairs, *means]
-    return {
-        "pair": [pair.kind for pair in rows],
-        "level_system": [pair.level_system for pair in rows],
-        "level": [pair.level for pair in rows],
-        "z": [f"{pair.z:.5f}" if np.isfinite(pair.z) else "n/a" for pair in rows],
-        "r": [f"{np.tanh(pair.z):.5f}" if np.isfinite(pair.z) else "n/a" for pair in rows],
-    }
-
-
-_PAIRS: dict[PairKind, tuple[tuple[tuple[str, str], tuple[str, str]], ...]] = {
-    "dorsal-dorsal": ((("dorsal", "L"), ("dorsal", "R")),),
-    "ventral-ventral": ((("ventral", "L"), ("ventral", "R")),),
-    "within-left": ((("dorsal", "L"), ("ventral", "L")),),
-    "within-right": ((("dorsal", "R"), ("ventral", "R")),),
-    "crossed": ((("dorsal", "L"), ("ventral", "R")), (("dorsal", "R"), ("ventral", "L"))),
-}
-
-
-def _horn(region: Region) -> bool:
-    return bool(region.level) and region.part.removeprefix("quadrant-") in ("dorsal", "ventral")
-
-
-def _place(region: Region) -> tuple[str, int, str, str]:
-    return (region.level_system, region.level, region.part.removeprefix("quadrant-"), region.side)
+                found[HornPair(kind, system, level)] = float(np.mean(values))
+                over_levels.setdefault(system, []).append(float(np.mean(values)))
+        for system, values in over_levels.items():
+            found[HornPair(kind, system, "all")] = float(np.mean(values))
+    return found
