@@ -41,9 +41,8 @@ def made() -> Any:
     series[always] += (5 * wave.T)[np.argwhere(always)[:, 2]]
     series[task] += (10 * (wave * (block - 0.5)).T)[np.argwhere(task)[:, 2]]
     head = rng.standard_normal((VOLUMES, 6)).cumsum(axis=0)
-    columns = TaskColumns(
-        ("heat", "heat_derivative"), np.stack([block, np.roll(block, 1, axis=0) - block], axis=2), ("heat", "heat")
-    )
+    names = ("trial_type.heat", "trial_type.heat_derivative")
+    columns = TaskColumns(names, np.stack([block, np.roll(block, 1, axis=0) - block], axis=2), names[:1] * 2)
     noise = SimpleNamespace(
         times_s=times,
         rows=np.arange(VOLUMES) >= 2,
