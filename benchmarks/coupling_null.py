@@ -18,10 +18,11 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from cospine.signal.simultaneous import simultaneous_pairs
 from cospine.space.grid import Grid
 from cospine.stats.coupling import across_people, coupling, fisher_z
 from cospine.stats.coupling_nulls import coupling_null
-from cospine.stats.leakage import leakage_of, without_leakage
+from cospine.stats.leakage import find_leakage, leaked
 from cospine.stats.regional_series import regional_series
 from cospine.stats.regions import Region, RegionSet
 
@@ -74,7 +75,9 @@ def participant(rng: np.random.Generator, volumes: int, share: float, lag: int, 
 def measured(series: NDArray[np.float32], names: RegionSet, lag: int) -> tuple[list[float], list[NDArray[np.float64]]]:
     """z of the one pair in each of `WAYS`, and the courses with the partner's leakage out."""
     plain = regional_series(series, names, TIMES, TR_S)
-    clean = regional_series(without_leakage(series, names.labels, leakage_of(TIMES, [lag], 1)), names, TIMES, TR_S)
+    found = find_leakage(series, np.ones(SHAPE, bool), simultaneous_pairs(TIMES), lag, 1)
+    arrives = leaked(series, np.argwhere(np.ones(SHAPE)), found).reshape(series.shape)
+    clean = regional_series(series - arrives, names, TIMES, TR_S)
     raw, out = (coupling(one[:1], one[1:], TIMES) for one in (plain, clean))
     z = [float(fisher_z(one[0, 0])) for one in (raw.r, raw.r_without, out.r, out.r_without)]
     return z, [one.mean for one in clean]

@@ -138,7 +138,7 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
     print(
         f"ideal estimate of one person, in units of the true response: {ideal.mean():.1f}, SD over people {ideal.std(ddof=1):.1f}"
     )
-    print("| response x | true mean, % | found | another found | strongest | wrong among detections | ideal power |")
+    print("| response x | true mean, % | found | another found | strongest | wrong among both | ideal power |")
     print("|---|---|---|---|---|---|---|")
     at = first.index(right)
     for strength in chosen.strengths:
@@ -155,7 +155,7 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
             p = np.where(np.isfinite(test.p), test.p, 1.0)
             found = (holm(p) < LEVEL) & (test.t > 0)
             hits += bool(found[at])
-            others += int(np.delete(found, at).sum())
+            others += bool(np.delete(found, at).any())
             strongest += bool(np.nanargmax(one_sample(values[people])) == right)
         n = len(groups)
         power = ideal_power(strength / ideal.std(ddof=1), chosen.people, LEVEL / len(first))
@@ -236,28 +236,39 @@ def carried(person: Person, task: str, grid: Grid) -> NDArray[np.float32]:
 
 
 def ideal_estimate(person: Person, task: str) -> float:
-    """One person's response in units of the true one, by somebody who knows everything but the noise."""
+    """One person's response in units of the true one, by somebody who knows everything but the noise.
+
+    Each slice has its own course of the response and phases of its own; its voxels are weighted by the true share of the horn
+    over their variance, slices by their precision.
+    """
     share, _ = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
     cord, _ = read(person.truth(f"*task-{task}*_label-SC_mask.nii.gz"))
-    here = (cord > 0) & (share > 0)
     series, _ = read(person.made(f"*task-{task}_desc-preproc_bold.nii.gz"))
-    courses = series[here].astype(np.float64)
-    courses = 100 * (courses / courses.mean(axis=1, keepdims=True) - 1)
-    k = int(np.bincount(np.argwhere(here)[:, 2], weights=share[here]).argmax())
-    weights = share[here] / courses.var(axis=1)
-    course = weights @ courses / (weights @ share[here])
-    response = table_of(person.truth(f"*task-{task}*_desc-activation_timeseries.tsv"), k)
-    column = next(values for name, values in response.items() if "horn" in name)
-    phases = table_of(person.truth(f"*task-{task}*_desc-physio_timeseries.tsv"), k)
-    waves = [
-        wave(order * phases[f"{kind}_phase"])
-        for kind in ("cardiac", "respiratory")
-        for order in (1, 2)
-        for wave in (np.sin, np.cos)
-    ]
-    drift = cosine_drift(len(course), TR_S, 128.0, 0)
-    design = np.column_stack([column / column.max(), np.ones(len(course)), drift, *waves])
-    return float(np.linalg.lstsq(design, course, rcond=None)[0][0])
+    here = (cord > 0) & (share > 0)
+    drift = cosine_drift(series.shape[3], TR_S, 128.0, 0)
+    estimates, precisions = [], []
+    for k in np.unique(np.argwhere(here)[:, 2]).tolist():
+        own = here[:, :, k]
+        courses = series[:, :, k][own].astype(np.float64)
+        courses = 100 * (courses / courses.mean(axis=1, keepdims=True) - 1)
+        weights = share[:, :, k][own] / courses.var(axis=1)
+        course = weights @ courses / (weights @ share[:, :, k][own])
+        response = table_of(person.truth(f"*task-{task}*_desc-activation_timeseries.tsv"), k)
+        column = next(values for name, values in response.items() if "horn" in name)
+        phases = table_of(person.truth(f"*task-{task}*_desc-physio_timeseries.tsv"), k)
+        waves = [
+            wave(order * phases[f"{kind}_phase"])
+            for kind in ("cardiac", "respiratory")
+            for order in (1, 2)
+            for wave in (np.sin, np.cos)
+        ]
+        design = np.column_stack([column / column.max(), np.ones(len(course)), drift, *waves])
+        effect, *_ = np.linalg.lstsq(design, course, rcond=None)
+        left = course - design @ effect
+        variance = left @ left / (len(course) - design.shape[1]) * np.linalg.inv(design.T @ design)[0, 0]
+        estimates.append(float(effect[0]))
+        precisions.append(1 / variance)
+    return float(np.average(estimates, weights=precisions))
 
 
 def table_of(path: Path, k: int) -> dict[str, NDArray[np.float64]]:

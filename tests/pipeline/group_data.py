@@ -44,6 +44,7 @@ def coupled(rng: np.random.Generator) -> dict[str, list]:
     """A table of correlations of one person: the first two regions go together, the others do not."""
     series = rng.standard_normal((60, len(COUPLED)))
     series[:, 1] += 1.5 * series[:, 0]
+    series[:, 4] += 1.5 * series[:, 2]
     r = np.corrcoef(series.T)
     systems = ["spinal" if "spinal" in name else "none" for name in COUPLED]
     return {"region": list(COUPLED), "level_system": systems, **{name: r[:, k].tolist() for k, name in enumerate(COUPLED)}}

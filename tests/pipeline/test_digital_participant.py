@@ -284,7 +284,7 @@ def test_derivatives_pass_the_validator(raw: Path, done: Path, tmp_path: Path) -
 
 
 def test_truth_never_leaks(raw: Path, done: Path, tmp_path: Path) -> None:
-    """With the truth at hand the same bytes as without, which is how everything else here was made; a second run's too."""
+    """All else here was made without the truth; with it at hand images and motion have the same bytes."""
     assert not (done.parent / "blind" / "sourcedata").exists()
     out = tmp_path / "derivatives"
     assert main(["run", str(raw), str(out), "participant", "--level", "minimal"]) == 0

@@ -9,11 +9,14 @@ import pytest
 from cospine.bids import Derivatives, read_json
 from cospine.errors import CoSpineError
 from cospine.pipeline.execute import read_chosen
+from cospine.pipeline.leakage_stage import Leaking
 from cospine.pipeline.seed_stage import seed_maps
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.task_files import write_seeds
+from cospine.signal.simultaneous import simultaneous_pairs
 from cospine.space.grid import Grid
 from cospine.stats.design import TaskColumns
+from cospine.stats.leakage import Leakage
 from cospine.stats.regions import Region, RegionSet
 
 TR, VOLUMES, SHAPE = 2.0, 160, (10, 10, 8)
@@ -52,7 +55,8 @@ def made() -> Any:
     regions = RegionSet("native", GRID, labels, (Region(1, SEED, "R", "dorsal", "spinal", 6),))
     return SimpleNamespace(
         noise=noise, series=np.asfortranarray(series, np.float32), brain=brain, cord=cord, always=always, with_task=task,
-        regions=regions, task=SimpleNamespace(columns=columns, model=SimpleNamespace(name="heat")),
+        regions=regions,
+        task=SimpleNamespace(columns=columns, hrf="spm", model=SimpleNamespace(name="heat"), weights={"heat": {names[0]: 1.0}}),
     )  # fmt: skip
 
 
@@ -89,9 +93,10 @@ def test_without_a_task_there_is_the_seed_alone(made: Any) -> None:
 def test_slices_excited_with_all_of_the_seed_have_no_estimate(made: Any) -> None:
     labels = np.where(np.arange(SHAPE[2]) == 1, made.regions.labels, 0)
     one_slice = RegionSet("native", GRID, labels, made.regions.regions)
-    (found,), _ = mapped(made, Settings(seed_regions=(SEED,)), coupled=SimpleNamespace(regions=one_slice))
+    (found,), notes = mapped(made, Settings(seed_regions=(SEED,)), coupled=SimpleNamespace(regions=one_slice))
     z = found.fit.contrasts["seedDorsalRSpinalC6"].z
     assert np.isnan(z[..., 5]).all()
+    assert any("1 of 8 slices" in note for note in notes)
     assert np.isfinite(z[made.brain & (np.arange(SHAPE[2]) == 6)]).all()
 
 
@@ -103,6 +108,58 @@ def test_what_cannot_be_is_said(made: Any) -> None:
     found, notes = mapped(made, Settings(seed_regions=(SEED,)), noise=few)
     assert not found
     assert "degrees of freedom" in notes[0]
+
+
+def test_the_seed_is_not_held_against_itself(made: Any) -> None:
+    (found,), _ = mapped(made, Settings(seed_regions=(SEED, SEED)))
+    z = found.fit.contrasts["seedDorsalRSpinalC6"].z
+    assert np.isnan(z[made.regions.mask(SEED)]).all()
+    assert np.isnan(z[4, 4, 1])  # beside it
+    assert np.isfinite(z[made.brain]).all()
+
+
+def test_an_interaction_that_cannot_be_estimated_is_said_and_the_rest_stays(made: Any) -> None:
+    columns = made.task.columns
+    silent = columns.joined(TaskColumns(("warm",), np.zeros((*columns.values.shape[:2], 1)), ("warm",)))
+    weights = {**made.task.weights, "warm": {"warm": 1.0}, "heatGtWarm": {"trial_type.heat": 1.0, "warm": -1.0}}
+    task = SimpleNamespace(columns=silent, weights=weights, model=made.task.model)
+    (found,), notes = mapped(made, Settings(seed_regions=(SEED,)), task=task)
+    assert list(found.fit.contrasts) == ["seedDorsalRSpinalC6", "ppiDorsalRSpinalC6Heat"]
+    assert sum("interaction with warm does not vary" in note for note in notes) == 2
+    delays = TaskColumns(("heat_delay_0",), columns.values[..., :1], ("heat",))
+    fir = SimpleNamespace(columns=delays, weights={"heat": {"heat_delay_0": 1.0}}, model=made.task.model)
+    (found,), notes = mapped(made, Settings(seed_regions=(SEED,)), task=fir)
+    assert list(found.fit.contrasts) == ["seedDorsalRSpinalC6"]
+    assert "FIR" in notes[0]
+
+
+def test_leakage_is_no_coupling_of_the_seed(made: Any) -> None:
+    """The whole brain swings as one, and a share of it comes to the cord: the seed in the brain would find it there."""
+    rng = np.random.default_rng(4)
+    swing = rng.standard_normal(VOLUMES).astype(np.float32)
+    own = 4 * rng.standard_normal((*SHAPE, VOLUMES)).astype(np.float32)
+    own[:, :, 4:] += 8 * swing
+    acquired = own.copy()
+    acquired[:, :, :4] += 0.08 * np.roll(own[:, :, 4:], -2, axis=1)
+    labels = np.zeros(SHAPE, np.int32)
+    labels[2:4, 2:4, 6] = 1
+    seed = RegionSet("native", GRID, labels, (Region(1, "S2_L", "L", "sphere"),))
+    leakage = Leakage(simultaneous_pairs(TIMES), np.full(4, 0.08), 2, 1)
+    leaking = Leaking(leakage, acquired, np.tile(np.eye(4), (SHAPE[2], 1, 1)), None)
+    corrected = np.asfortranarray(500 + acquired)
+    z = {}
+    for name, given in {"left": None, "out": leaking}.items():
+        (found,), _ = mapped(
+            made,
+            Settings(seed_regions=("S2_L",)),
+            corrected=corrected,
+            coupled=SimpleNamespace(regions=seed),
+            leaking=given,
+            task=None,
+        )
+        z[name] = found.fit.contrasts["seedS2L"].z[made.cord & (np.arange(SHAPE[2]) != 2)].mean()
+    assert z["left"] > 1.2
+    assert abs(z["out"]) < 0.4
 
 
 def test_files_say_what_they_are(made: Any, tmp_path: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.bids import Derivatives, Run, read_tsv
+from cospine.bids import Derivatives, Run, read_json, read_tsv
 from cospine.bids.names import parse_name
 from cospine.errors import CoSpineError
 from cospine.pipeline.coupling_stage import RunCoupling
@@ -17,6 +17,7 @@ from cospine.stats.regions import level_system_of
 from cospine.stats.specification import label_of
 
 RESIDUALS, EVERY = "residuals", "everyslice"
+LEAKAGE = "Leakage"
 _WITHOUT = "pairs of slices that are excited together left out"
 
 
@@ -26,7 +27,7 @@ def write_coupling(out: Derivatives, run: Run, found: RunCoupling) -> tuple[Path
 
     def table(kind: str, coupling: Coupling, without: bool, said: str) -> None:
         path = out.path(run, "relmat", ".tsv", desc=kind)
-        about = {"Description": said, "Samples": coupling.samples, "LeakageTakenOut": found.unleaked, "Notes": list(found.notes)}
+        about = {"Description": said, "Samples": coupling.samples, **_leak(found), "Notes": list(found.notes)}
         out.write_tsv(path, coupling.matrix(without), about)
         written.append(path)
 
@@ -37,7 +38,8 @@ def write_coupling(out: Derivatives, run: Run, found: RunCoupling) -> tuple[Path
         table(label_of(f"betas {condition}"), coupling, True, f"Correlation over responses to single trials (LSS); {_WITHOUT}")
     path = out.path(run, "timeseries", ".tsv", desc="regions")
     courses = {one.region.name: one.mean for one in found.series}
-    out.write_tsv(path, courses, {"Description": "Mean residuals of regions at the middle of the slice times, steady volumes"})
+    said = "Mean residuals of regions at the middle of the slice times, steady volumes"
+    out.write_tsv(path, courses, {"Description": said, **_leak(found)})
     written.append(path)
     return tuple(written)
 
@@ -57,10 +59,26 @@ def combine_coupling(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
             if len(paths) < 2:
                 continue
             path = out.path(prefix, "relmat", ".tsv", datatype="func", desc=kind)
-            about = {"Description": f"Mean over {len(paths)} runs, by Fisher's z", "Sources": [out.uri(one) for one in paths]}
+            about = {
+                "Description": f"Mean over {len(paths)} runs, by Fisher's z",
+                "Sources": [out.uri(one) for one in paths],
+                LEAKAGE: ", ".join(sorted({leakage_said(one) or "unknown" for one in paths})),
+            }
             out.write_tsv(path, mean_matrix([read_matrix(one) for one in paths]), about)
             written.append(path)
     return tuple(written)
+
+
+def _leak(found: RunCoupling) -> dict[str, str]:
+    return {
+        LEAKAGE: "found between simultaneous slices, taken out" if found.unleaked else "none found between simultaneous slices"
+    }
+
+
+def leakage_said(path: Path) -> str:
+    """What the sidecar of a table says of leakage; empty where it says nothing, as those of earlier versions."""
+    sidecar = path.with_suffix(".json")
+    return str(read_json(sidecar).get(LEAKAGE, "")) if sidecar.is_file() else ""
 
 
 def mean_matrix(tables: Sequence[tuple[tuple[str, ...], NDArray[np.float64]]]) -> Mapping[str, list[str]]:

@@ -63,7 +63,7 @@ class CouplingReport:
                 contrast_maps(
                     {name: one.z for name, one in seed.fit.contrasts.items()}, self.result.mean, self.result.grid.affine,
                     brain_mask=self.result.regions.get("brain"), cord_mask=self.result.regions.get("cord"),
-                    title=f"What goes with {seed.region}, and how the task changes it: z",
+                    title=f"What goes with {seed.region}{', and how the task changes it' * (len(seed.fit.contrasts) > 1)}: z",
                 )
             )  # fmt: skip
         return figures
@@ -71,5 +71,8 @@ class CouplingReport:
     def methods(self) -> MethodsText:
         """Methods text."""
         return coupling_methods(
-            trials=bool(self.coupling.betas), unleaked=self.coupling.unleaked, seeds=[one.region for one in self.result.seeds]
+            trials=bool(self.coupling.betas),
+            unleaked=self.coupling.unleaked,
+            seeds=[one.region for one in self.result.seeds],
+            interactions=any(len(one.fit.contrasts) > 1 for one in self.result.seeds),
         )

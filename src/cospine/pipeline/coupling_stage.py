@@ -15,15 +15,13 @@ from scipy import ndimage
 
 from cospine.bids import Run, read_tsv
 from cospine.errors import CoSpineError
+from cospine.pipeline.leakage_stage import Leaking
 from cospine.pipeline.noise_stage import NoiseModel
 from cospine.pipeline.spaces_stage import Placement
 from cospine.pipeline.task_stage import FEWEST_FREE, TaskResult
 from cospine.signal.blocks import map_view, slice_view
-from cospine.signal.regression import slice_bases
-from cospine.signal.simultaneous import SharedSignal
 from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
-from cospine.space.resample import Shift
 from cospine.space.templates import brain_template
 from cospine.stats.beta_series import FEWEST_TRIALS, beta_maps, beta_series, trial_columns, trial_weights
 from cospine.stats.brain_regions import brain_spheres, sphere_table, tasks_like
@@ -31,7 +29,6 @@ from cospine.stats.cord_regions import cord_regions
 from cospine.stats.coupling import Coupling, coupling
 from cospine.stats.events import event_rows
 from cospine.stats.glm import residual_series
-from cospine.stats.leakage import Leakage, without_leakage
 from cospine.stats.regional_series import RegionSeries, regional_series
 from cospine.stats.regions import Region, RegionSet, level_name
 
@@ -48,39 +45,6 @@ CONTROL = "control_neck"
 CONTROL_MM = (14.0, 26.0)
 """How far from the cord its tissue is taken."""
 _PARTS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Leaking:
-    """What leaks between simultaneous slices of a run, and where its voxels were acquired.
-
-    Parameters
-    ----------
-    leakage : Leakage
-    acquired : ndarray (x, y, z, t)
-        What drift, motion and physiology leave of the series as it was acquired, neither moved nor unwarped.
-    shift : Shift or None
-        Distortion from the corrected grid to the acquired one. Motion on top of it is less than a voxel, and not followed.
-    """
-
-    leakage: Leakage
-    acquired: NDArray[np.float32] = field(repr=False)
-    shift: Shift | None = field(repr=False)
-
-    @classmethod
-    def of(cls, run: Run, shared: SharedSignal | None, residuals: NDArray[np.float32], shift: Shift | None) -> "Leaking | None":
-        """Leakage of a run, from what its simultaneous slices share; None where that can be chance."""
-        if shared is None or not shared.leaks:
-            return None
-        assert run.phase_encoding is not None  # else nothing was looked for
-        return cls(Leakage(shared.pairs, (shared.lag,), "ijk".index(run.phase_encoding[0])), residuals, shift)
-
-    def where(self, voxels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Acquired voxel of each corrected one (..., 3)."""
-        at = voxels.copy()
-        if self.shift is not None:
-            at[..., self.shift.axis] += np.rint(self.shift.voxels[tuple(np.moveaxis(voxels, -1, 0))]).astype(np.int64)
-        return np.clip(at, 0, np.array(self.acquired.shape[:3]) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,14 +142,15 @@ def couple(
     kinds = {one.level_system != "none" for one in regions.regions if one.name != CONTROL}
     if kinds != {True, False}:
         return None, f"no region of the {'brain' if True in kinds else 'cord'} lies in the field of view"
-    series, folded = regional_voxels(corrected, regions, run.slice_axis, noise, designs, leaking)
+    series, folded = regional_voxels(corrected, regions, run.slice_axis, leaking)
     left = residual_series(series, designs, folded.labels > 0, rows=noise.rows)
     courses = regional_series(left, folded, slice_times_s, run.tr_s, rows=noise.rows)
     if len(courses) < 2:
         return None, "fewer than two regions hold a signal"
     betas, notes = _of_trials(run, noise, series, folded, slice_times_s) if task is not None else ({}, ())
     found = coupling(courses, slice_times_s=slice_times_s)
-    return RunCoupling(regions, courses, found, betas, free, leaking is not None, (*regions.notes, *notes)), ""
+    left_out = () if leaking is None else leaking.notes
+    return RunCoupling(regions, courses, found, betas, free, leaking is not None, (*regions.notes, *left_out, *notes)), ""
 
 
 def run_regions(
@@ -235,30 +200,14 @@ def run_regions(
 
 
 def regional_voxels(
-    corrected: NDArray[np.float32],
-    regions: RegionSet,
-    slice_axis: int,
-    noise: NoiseModel,
-    designs: NDArray[np.float64],
-    leaking: Leaking | None,
+    corrected: NDArray[np.float32], regions: RegionSet, slice_axis: int, leaking: Leaking | None
 ) -> tuple[NDArray[np.float32], RegionSet]:
-    """The voxels of regions alone, as `fold` has them, without what leaked into them; `designs` are held fixed to learn that."""
+    """The voxels of regions alone, as `fold` has them, without what leaked into them."""
     series, folded, voxels = fold(corrected, regions, slice_axis)
-    if leaking is None:
-        return series, folded
-    shift = leaking.shift
-    unleaked = without_leakage(
-        series,
-        folded.labels,
-        leaking.leakage,
-        acquired=leaking.acquired,
-        voxels=leaking.where(voxels),
-        factor=None if shift is None or shift.factor is None else shift.factor[tuple(np.moveaxis(voxels, -1, 0))],
-        bases=slice_bases(designs, noise.rows),
-        rows=noise.rows,
-        slice_axis=slice_axis,
-    )
-    return unleaked, folded
+    if leaking is not None:
+        inside = folded.labels > 0
+        series[inside] -= leaking.into(voxels[inside])
+    return series, folded
 
 
 def fold(series: NDArray, regions: RegionSet, slice_axis: int) -> tuple[NDArray[np.float32], RegionSet, NDArray[np.int64]]:
@@ -323,20 +272,20 @@ def _most(samples: NDArray[np.int32], slices: NDArray[np.int64]) -> NDArray[np.i
     """Label that most samples (samples, n) of a voxel have, the lowest of several; 0 where it has less than its share.
 
     A label that nowhere has its share (a horn that falls between large voxels) takes the voxel of each slice (n,) that holds most
-    of it, of those that no other has.
+    of it, of those in which no other label has more.
     """
     shares = {number: np.mean(samples == number, axis=0) for number in np.unique(samples[samples > 0]).tolist()}
     best, most = np.zeros(samples.shape[1], np.int32), np.zeros(samples.shape[1])
     for number, share in shares.items():
         best[share > most] = number
         most = np.maximum(most, share)
-    best[most < LEAST_SHARE] = 0
-    for number in [number for number in shares if not np.any(best == number)]:
+    found = np.where(most >= LEAST_SHARE, best, 0).astype(np.int32)
+    for number in [number for number, share in shares.items() if share.max() < LEAST_SHARE]:
         for k in np.unique(slices).tolist():
-            free = np.where((slices == k) & (best == 0), shares[number], 0)
-            if free.max() >= LEAST_OF_ALL:
-                best[np.argmax(free)] = number
-    return best
+            own = np.where((slices == k) & (best == number), shares[number], 0)
+            if own.max() >= LEAST_OF_ALL:
+                found[np.argmax(own)] = number
+    return found
 
 
 def _neck(

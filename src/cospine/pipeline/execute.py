@@ -50,7 +50,7 @@ _SHARE = {
     "noise": 0.07,
     "statistics": 0.1,
     "coupling": 0.03,
-    "seeds": 0.0,
+    "seeds": 0.05,
     "quality": 0.05,
     "write": 0.12,
     "report": 0.12,

@@ -71,7 +71,7 @@ def group_level(plan: GroupPlan, bids_dir: Path, output_dir: Path, listen: Liste
             listen(Event("group", analysis.label, "", 0.8 * (n + 1) / len(plan.analyses), str(error)))
     if not answers:
         raise CoSpineError("; ".join(str(one.error) for one in refusals), "group", "mend what is named")
-    answers = with_recovery(_corrected(answers), cord)
+    answers = with_recovery(_by_family(answers), cord)
     listen(Event("group", "report", "coupling", 0.8))
     # pairs of people that a comparison would need are not asked yet: both groups together would answer another question
     couplings = () if settings.compare else coupling_of(plan)
@@ -107,6 +107,14 @@ def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: L
     side_tests = {name: tested_regions(difference, analysis.design, settings) for name, (_, _, difference) in sides.items()}
     runs = {name: values for name in ("spinal", "spheres") if name in sets and (values := run_values(analysis, sets, name))}
     return answer.with_regions(stacks, sets, means, tests, sides, side_tests, runs)
+
+
+def _by_family(answers: Sequence[Answer]) -> list[Answer]:
+    """Corrected within families: the task's own contrasts, and those of each seed, which are questions of their own."""
+    families = dict.fromkeys(one.analysis.seed for one in answers)
+    places = [[k for k, one in enumerate(answers) if one.analysis.seed == family] for family in families]
+    found = {k: done for at in places for k, done in zip(at, _corrected([answers[k] for k in at]), strict=True)}
+    return [found[k] for k in range(len(answers))]
 
 
 def _corrected(answers: Sequence[Answer]) -> list[Answer]:

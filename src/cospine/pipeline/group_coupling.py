@@ -1,14 +1,14 @@
 """Coupling between regions over people: tables that the participant level wrote, averaged and tested."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
-from cospine.pipeline.coupling_files import EVERY, read_matrix
+from cospine.pipeline.coupling_files import EVERY, leakage_said, read_matrix
 from cospine.pipeline.group_analysis import LEAST_SHARE
 from cospine.pipeline.group_inputs import Member
 from cospine.pipeline.group_nulls import PairNull, pair_nulls
@@ -80,12 +80,18 @@ class Coupling:
     notes: tuple[str, ...] = ()
 
 
+_LEAKING = (
+    "Tables of {} do not say that leakage between simultaneous slices was looked for: those of earlier versions hold it, and in "
+    "simulation 1 to 3 % of it made 9 to 47 % of groups without coupling show some. Run the participant level again."
+)
+
+
 def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
     """Average and test every kind of table that enough people have."""
     kinds = sorted({key for one in plan.inputs.members for key in one.coupling})
     found = []
     for task, kind in kinds:
-        tables, courses, excluded = {}, {}, []
+        tables, courses, excluded, unsaid = {}, {}, [], []
         for one in plan.inputs.members:
             if task not in one.tasks:
                 continue
@@ -94,10 +100,13 @@ def coupling_of(plan: GroupPlan) -> tuple[Coupling, ...]:
                 excluded.append((one.name, reason))
                 continue
             tables[one.name] = table
+            if not leakage_said(one.coupling[task, kind]):
+                unsaid.append(one.name)
             if kind == EVERY and task in one.courses:
                 courses[one.name] = one.courses[task]
         if len(tables) >= FEWEST:
-            found.append(_averaged(task, kind, tables, courses, excluded, plan.settings))
+            one = _averaged(task, kind, tables, courses, excluded, plan.settings)
+            found.append(replace(one, notes=(*one.notes, _LEAKING.format(", ".join(unsaid)))) if unsaid else one)
     return tuple(found)
 
 

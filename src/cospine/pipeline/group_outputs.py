@@ -251,8 +251,9 @@ def region_columns(answer: Answer) -> tuple[dict[str, list[Any]], dict[str, str]
         "ci_high": "Upper limit of its 95 % interval (t)",
         "p": "By permutation, two-sided, uncorrected; of regions named beforehand",
         "p_holm": "Corrected after Holm over the regions named beforehand of all contrasts; those of an atlas by themselves",
-        "recovery": "Share of an effect in this horn alone that its mean keeps through voxels, interpolation and smoothing; "
-        "effect_percent is not divided by it",
+        "recovery": "Share of an effect in this horn alone that its mean keeps through voxels, linear interpolation to PAM50 and "
+        "smoothing of most people's maps; blur by motion correction and unwarping comes on top. effect_percent is not divided "
+        "by it",
     }
     return columns, about
 
@@ -358,7 +359,7 @@ def _write_maps(files: GroupFiles, answer: Answer, maps: Maps, settings: GroupSe
     design = answer.analysis.design
     content = {
         "Description": f"{design.said}: {question.label}",
-        "Units": "%",
+        "Units": unit_of(answer),
         "Test": design.said,
         "Participants": [one.name for one in people],
         "Excluded": [{"Participant": name, "Reason": reason} for name, reason in answer.analysis.excluded],
@@ -377,6 +378,17 @@ def _write_maps(files: GroupFiles, answer: Answer, maps: Maps, settings: GroupSe
     }
     path = files.name(question, "statmap", ".json", space=maps.space)
     files.sidecar(key, path, content, "what the maps are")
+
+
+def unit_of(answer: Answer) -> Any:
+    """Unit of the effects, as the people's sidecars have it."""
+    question = answer.analysis.question
+    said = []
+    for one in answer.analysis.people:
+        for (of, _), effect in one.effects.items():
+            unit = effect.sidecar.get("Units", "%")
+            said += [{"Units": unit.get("effect", "%") if isinstance(unit, dict) else unit}] if of == question else []
+    return _common(said, "Units") or "%"
 
 
 def _common(sidecars: Sequence[Mapping[str, Any]], name: str) -> Any:

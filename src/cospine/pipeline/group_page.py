@@ -15,7 +15,7 @@ from cospine.pipeline.group_coupling import Coupling
 from cospine.pipeline.group_files import GroupFiles
 from cospine.pipeline.group_inputs import Question
 from cospine.pipeline.group_nulls import KINDS
-from cospine.pipeline.group_outputs import again_columns, peak_columns, quality_runs, size_columns
+from cospine.pipeline.group_outputs import again_columns, peak_columns, quality_runs, size_columns, unit_of
 from cospine.pipeline.group_pictures import answer_figures
 from cospine.pipeline.group_plan import Analysis, GroupPlan, Refusal, rules_text
 from cospine.quality.coupling_figures import matrix_figure
@@ -119,10 +119,20 @@ def _section(answer: Answer, cord: CordTemplate | None, files: GroupFiles) -> An
         title=analysis.label,
         verdicts=_verdicts(answer, cord),
         numbers=_numbers(answer),
-        notes=answer.notes,
+        notes=(*answer.notes, *_of_seed(answer)),
         facts=facts,
         parts=tuple(parts),
         outputs=files.listed(analysis.label),
+    )
+
+
+def _of_seed(answer: Answer) -> tuple[str, ...]:
+    """What has to be known of a seed's contrast."""
+    if not answer.analysis.seed:
+        return ()
+    return (
+        f"Coupling with {answer.analysis.seed}: effects are in {unit_of(answer)}. The seed and the voxels beside it have no "
+        "estimate. Its contrasts are a family of their own: p is corrected over them alone.",
     )
 
 
@@ -247,8 +257,8 @@ def _region_table(answer: Answer, files: GroupFiles) -> Table:
         "Regions named beforehand",
         "Mean effects with their 95 % intervals; p by permutation, then corrected after Holm over all these regions and all "
         "contrasts (an atlas by itself). The last column is the share of an effect in that horn alone which its mean keeps "
-        "through voxels, interpolation and smoothing; effects are not divided by it. A dash: too few people measured the region, "
-        "or no horn.",
+        "through voxels, the way to PAM50 and smoothing (blur by motion correction and unwarping comes on top); effects are not "
+        "divided by it. A dash: too few people measured the region; in the last column no horn, or maps of an earlier version.",
         ("region", "people", "effect (%)", "95 % interval", "t", "p", "p Holm", "recovery"),
         tuple(rows),
         tuple(marked),

@@ -69,6 +69,12 @@ class Analysis:
         return self.question.label
 
     @property
+    def seed(self) -> str:
+        """Region whose coupling the contrast is about; empty for one of the task's own."""
+        effects = (effect for one in self.people for (question, _), effect in one.effects.items() if question == self.question)
+        return next((str(effect.sidecar["Seed"]) for effect in effects if effect.sidecar.get("Seed")), "")
+
+    @property
     def considered(self) -> int:
         """People who did the task."""
         return len(self.people) + len(self.excluded)

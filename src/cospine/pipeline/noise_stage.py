@@ -368,13 +368,17 @@ def share_of_simultaneous(run: Run, model: NoiseModel, stored: NDArray[np.float3
         designs = np.broadcast_to(model.drift, (designs.shape[0], *model.drift.shape))
     steady = slice(int(np.argmax(model.rows)), None)
     mean = stored[..., steady].mean(axis=3, dtype=np.float32)
-    body = mean > 0.15 * np.percentile(mean, 98)
     residuals = regress(stored, slice_bases(designs, model.rows), keep_mean=False, slice_axis=run.slice_axis, out=stored)
     try:
-        return shared_signal(residuals[..., steady], run.slice_times_s, body, axis, slice_axis=run.slice_axis)
+        return shared_signal(residuals[..., steady], run.slice_times_s, body_of(mean), axis, slice_axis=run.slice_axis)
     except CoSpineError as error:  # too little body in pairs of slices: a view of brain or neck alone
         logger.info("%s: %s", run.label, error)
         return None
+
+
+def body_of(mean: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Where a mean image shows more than noise."""
+    return np.asarray(mean > 0.15 * np.percentile(mean, 98))
 
 
 def _times(run: Run, settings: Settings, volumes: int) -> NDArray[np.float64]:

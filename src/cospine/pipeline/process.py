@@ -15,9 +15,10 @@ from cospine.bids import Derivatives, Run, load_bold, load_events
 from cospine.errors import CoSpineError
 from cospine.pipeline.anatomy_files import write_placement, write_space
 from cospine.pipeline.anatomy_stage import AnatomySources
-from cospine.pipeline.coupling_stage import Leaking, couple
+from cospine.pipeline.coupling_stage import couple
 from cospine.pipeline.field_stage import Distortion, FieldSources, as_distorted, correct
 from cospine.pipeline.given import given_files, load_given
+from cospine.pipeline.leakage_stage import find_leaking
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
 from cospine.pipeline.noise_stage import Noise, compared_with_task, explained, mean_signals, model_noise, share_of_simultaneous
 from cospine.pipeline.physio_stage import PhysioSources
@@ -183,7 +184,8 @@ def process_run(
                 no_task = str(error)
                 logger.warning("%s: no statistics: %s", run.label, error)
             said("coupling")
-            leaking = Leaking.of(run, shared, series, None if distortion is None else distortion.shift)
+            shift = None if distortion is None else distortion.shift
+            leaking = find_leaking(run, shared, series, motion, shift, model, statistics)
             try:
                 coupled, no_coupling = couple(
                     run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times, leaking
@@ -202,6 +204,8 @@ def process_run(
         else:
             no_task = no_coupling = "thermal denoising leaves an unknown number of degrees of freedom"
         noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, shared, task)
+        if settings.seed_regions and coupled is None:
+            no_coupling += f", so no maps of the seeds {', '.join(settings.seed_regions)}"
     del series
 
     said("quality")

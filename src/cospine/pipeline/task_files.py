@@ -50,11 +50,18 @@ def write_seeds(
     written = []
     for seed in seeds:
         first, *interactions = seed.fit.contrasts
-        model = {**basis, "Model": "none" if task is None else task.model.name, "Seed": seed.region}
+        model = {
+            **basis,
+            "Model": "none" if task is None else task.model.name,
+            **({} if task is None else {"HRF": task.hrf, "Conditions": list(task.columns.conditions)}),
+            "Seed": seed.region,
+            "SeedScale": "Each slice's column has SD 1: of what the noise model leaves of the region's mean, its noise included, "
+            "without slices excited together with that slice. Regions of few voxels have more noise in it",
+        }
         unit = "% of the local temporal mean, for one standard deviation of the seed"
         about = {first: {**model, "Units": {"effect": unit, **_UNITS}}}
         for name in interactions:
-            about[name] = {**model, "Units": {"effect": f"{unit} more while a stimulus lasts for ever than without", **_UNITS}}
+            about[name] = {**model, "Units": {"effect": f"{unit}, by one unit of the contrast", **_UNITS}}
         written += _write_fit(out, run, seed.fit, seed.spaces, grid, about)
     return tuple(written)
 

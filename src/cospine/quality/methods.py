@@ -359,7 +359,7 @@ def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def coupling_methods(*, trials: bool, unleaked: bool, seeds: Sequence[str] = ()) -> MethodsText:
+def coupling_methods(*, trials: bool, unleaked: bool, seeds: Sequence[str] = (), interactions: bool = False) -> MethodsText:
     """Methods text of coupling.
 
     Parameters
@@ -370,6 +370,8 @@ def coupling_methods(*, trials: bool, unleaked: bool, seeds: Sequence[str] = ())
         Whether leakage between simultaneous slices was taken out.
     seeds : sequence of str
         Regions that were mapped against every voxel.
+    interactions : bool
+        Whether the task's influence on that was mapped too.
     """
     text = (
         "Coupling was measured natively: horns of spinal segments (from PAM50) and spheres (from MNI) were brought to the run. "
@@ -388,10 +390,14 @@ def coupling_methods(*, trials: bool, unleaked: bool, seeds: Sequence[str] = ())
     if seeds:
         text += (
             f" {', '.join(seeds)} {'was a seed' if len(seeds) == 1 else 'were seeds'}: the mean course, at each slice's own time "
-            "and without slices that were excited together with it, was a column of the first level's model, beside its products "
-            "with the conditions (generalised psychophysiological interaction, not deconvolved; McLaren et al., 2012)."
+            "and without slices that were excited together with it, was a column of the first level's model."
         )
-    return MethodsText((text,), (*((_RISSMAN,) if trials else ()), *((_MCLAREN,) if seeds else ())))
+    if interactions:
+        text += (
+            " Its products with the conditions stood beside it (generalised psychophysiological interaction, not deconvolved; "
+            "McLaren et al., 2012)."
+        )
+    return MethodsText((text,), (*((_RISSMAN,) if trials else ()), *((_MCLAREN,) if interactions else ())))
 
 
 def statistics_methods(hrf: str, smoothing_mm: Mapping[str, tuple[float, float, float]], *, slice_times: bool) -> MethodsText:

@@ -257,8 +257,8 @@ def leakage_verdict(found: SharedSignal) -> Verdict:
     if found.leaks:
         return Verdict(
             "look",
-            f"{text}: signal leaks between brain and neck. It is taken out of regions' courses; give coupling without "
-            "simultaneous pairs too.",
+            f"{text}: signal leaks between brain and neck. Give coupling without simultaneous pairs too; its own part says "
+            "whether the leak was taken out.",
         )
     return Verdict("good", f"{text}: no leakage between them can be told from chance.")
 

@@ -5,186 +5,188 @@ the CAIPI shift (Setsompop 2012). Brain slices have their partners in the neck, 
 Leaving pairs of slices out of a correlation is no cure where a region fluctuates as a whole: its other slices carry the leaked
 course too.
 
-How much leaks is learnt from what is a slice's own. Let X be a region's voxels in one slice, Y those of its partner that leak
-into them, and e what a slice has that its neighbours do not. Recorded are X = x + a y and Y = y + a x; whatever brain and cord
-truly have in common is in the neighbours too, so that X · e(Y) = a (x · e(x) + y · e(y)): noise that is seen in both slices of an
-excitation and in no other tells a, coupling does not. Regressing Y out instead would take all coupling with that place along and,
-done on both sides, turn its sign. The share is taken to be the same both ways: covariances cannot tell the two apart.
+How much leaks is learnt from what is a slice's own. Let X be a voxel of one slice, Y that of its partner which leaks into it, and
+e what a slice has that its neighbours do not. Recorded are X = x + a y and Y = y + a x; whatever brain and cord truly have in
+common is in the neighbours too, so that X · e(Y) = a (x · e(x) + y · e(y)), summed over the voxels of a pair of slices: noise
+that is seen in both slices of an excitation and in no other tells a, coupling does not. Other things of one instant do (the rest
+of pulse and breathing), but they are wide: each slice's mean course is taken out of its voxels before, and what is found at other
+shifts along the phase encoding, from which nothing leaks, is subtracted. Regressing Y out instead would take all coupling with
+that place along and, done on both sides, turn its sign. The share is taken to be the same both ways and over a slice: covariances
+cannot tell the two ways apart, nor single regions the share.
 
 References
 ----------
 Setsompop K et al. (2012) Blipped-controlled aliasing in parallel imaging. Magn Reson Med 67:1210-1224.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
-from cospine.signal.blocks import slice_view
+from cospine.signal.blocks import map_view, slice_view
 from cospine.signal.regression import Bases
-from cospine.signal.simultaneous import simultaneous_pairs
+
+LARGEST_SHARE = 0.1
+"""No reconstruction in use leaks more; what is found above it is something else."""
+_CONTROLS = 5
+_PLANES_KEPT = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Leakage:
-    """Where the partner's signal comes from.
+    """Where partners' signal comes from, and how much of it.
 
     Parameters
     ----------
     pairs : ndarray (n, 2), int
         Simultaneous slices, the lower first.
-    lags : tuple of int
-        Shifts along the phase encoding in voxels: voxel j of the lower slice receives from, and leaks to, j + lag of the upper
+    shares : ndarray (n,)
+        What each pair leaks into each other, 0 to `LARGEST_SHARE`.
+    lag : int
+        Shift along the phase encoding in voxels: voxel j of the lower slice receives from, and leaks to, j + lag of the upper
         (`cospine.signal.simultaneous.shared_signal` finds it).
-    pe_axis : {0, 1, 2}
-        Voxel axis of the phase encoding.
+    pe_axis, slice_axis : {0, 1, 2}
+        Voxel axes.
     """
 
     pairs: NDArray[np.int64]
-    lags: tuple[int, ...]
+    shares: NDArray[np.float64]
+    lag: int
     pe_axis: int
+    slice_axis: int = 2
 
 
-def leakage_of(slice_times_s: ArrayLike, lags: Sequence[int], pe_axis: int) -> Leakage:
-    """Leakage between slices of one time, at known shifts."""
-    return Leakage(simultaneous_pairs(slice_times_s), tuple(int(lag) for lag in lags), pe_axis)
-
-
-def leaked(
+def find_leakage(
     acquired: NDArray,
-    voxels: NDArray[np.integer],
-    leakage: Leakage,
+    body: NDArray[np.bool_],
+    pairs: NDArray[np.int64],
+    lag: int,
+    pe_axis: int,
     *,
     bases: Bases | None = None,
     rows: NDArray[np.bool_] | None = None,
     slice_axis: int = 2,
-) -> NDArray[np.float64]:
-    """What leaks into each voxel of a region; the share is one for the region, for single voxels do not tell it.
+) -> Leakage:
+    """How much simultaneous slices leak into each other.
 
     Parameters
     ----------
     acquired : ndarray (x, y, z, t)
         Series on the acquired grid, neither moved nor unwarped, drift and noise regressed out.
-    voxels : ndarray (n, 3), int
-        The region's voxels on that grid.
-    leakage : Leakage
+    body : ndarray (x, y, z), bool
+        Voxels with signal.
+    pairs : ndarray (n, 2), int
+        Simultaneous slices, the lower first.
+    lag : int
+        Shift along the phase encoding, voxels.
+    pe_axis, slice_axis : {0, 1, 2}
     bases : Bases, optional
-        What else is to be held fixed, slice by slice, while the share is learnt: the task, which voxels far from each other
-        follow alike. What leaks has it again.
+        What else is to be held fixed, slice by slice: the task, which voxels far from each other follow alike.
     rows : ndarray (t,), bool, optional
         Volumes that tell the share.
-    slice_axis : {0, 1, 2}
 
     Returns
     -------
-    ndarray (n, t), float64
-        In the units of `acquired`; 0 where no partner is, or where it is not finite.
+    Leakage
 
     Raises
     ------
     CoSpineError
-        Voxels lie outside of the series, or the phase encoding along its slices.
+        The axes or shapes do not fit.
     """
-    voxels = np.asarray(voxels, dtype=np.int64).reshape(-1, 3)
-    if leakage.pe_axis == slice_axis or np.any(voxels < 0) or np.any(voxels >= acquired.shape[:3]):
+    if pe_axis == slice_axis or body.shape != acquired.shape[:3]:
         raise CoSpineError(
-            f"voxels do not lie in an acquired series {acquired.shape} with phase encoding along {leakage.pe_axis} "
-            f"and slices along {slice_axis}",
+            f"a mask {body.shape} and phase encoding along axis {pe_axis} do not fit a series {acquired.shape} with slices along "
+            f"{slice_axis}",
             "leakage",
-            "Give voxels of the acquired series, and its axes",
+            "Give a mask of the acquired series, and its axes",
         )
-    look = _Look(slice_view(acquired, slice_axis), bases, rows)
-    plane = [axis for axis in (2, 1, 0) if axis != slice_axis]
-    along = plane.index(leakage.pe_axis)
-    found = np.zeros((len(voxels), acquired.shape[3]))
-    for lag in leakage.lags:
-        shared = own = 0.0
-        arrives = np.zeros_like(found)
-        for k in np.unique(voxels[:, slice_axis]).tolist():
-            mine = np.flatnonzero(voxels[:, slice_axis] == k)
-            place = (voxels[mine, plane[0]], voxels[mine, plane[1]])
-            for lower, upper in leakage.pairs[(leakage.pairs == k).any(axis=1)].tolist():
-                partner, sign = (upper, 1) if k == lower else (lower, -1)
-                source = list(place)
-                source[along] = (place[along] + sign * lag) % acquired.shape[leakage.pe_axis]
-                x, of_x = look.at(k, place)
-                y, of_y = look.at(partner, (source[0], source[1]))
-                good = np.isfinite(x + y + of_x + of_y).all(axis=0)
-                shared += 0.5 * float((x * of_y + y * of_x)[:, good].sum())
-                own += float((x * of_x + y * of_y)[:, good].sum())
-                arrives[mine[good]] += look.centred(partner, (source[0], source[1])).T[good]
-        if own > 0:
-            found += shared / own * arrives
-    return found
+    planes = _Planes(acquired, body, bases, rows, slice_axis)
+    along = [axis for axis in (2, 1, 0) if axis != slice_axis].index(pe_axis)
+    count = acquired.shape[pe_axis]
+    controls = [lag + round(count * (n + 1) / (_CONTROLS + 1)) for n in range(_CONTROLS)]
+    shares = np.empty(len(pairs))
+    for row, (lower, upper) in enumerate(pairs.tolist()):
+        at_lag, *elsewhere = (_share(planes, lower, upper, one, along) for one in (lag, *controls))
+        shares[row] = at_lag - np.median(elsewhere)
+    return Leakage(pairs, np.clip(shares, 0, LARGEST_SHARE), lag, pe_axis, slice_axis)
 
 
-def without_leakage(
-    series: NDArray,
-    labels: NDArray[np.integer],
-    leakage: Leakage,
-    *,
-    acquired: NDArray | None = None,
-    voxels: NDArray[np.integer] | None = None,
-    factor: NDArray | None = None,
-    bases: Bases | None = None,
-    rows: NDArray[np.bool_] | None = None,
-    slice_axis: int = 2,
-) -> NDArray[np.float32]:
-    """A series without what leaks into its regions.
+def leaked(acquired: NDArray, voxels: NDArray[np.integer], leakage: Leakage) -> NDArray[np.float32]:
+    """What leaks into voxels.
 
     Parameters
     ----------
-    series : ndarray (a, b, c, t)
-    labels : ndarray (a, b, c), int
-        Regions, 0 for none; what is in none stays as it is.
-    leakage, bases, rows, slice_axis
-        See `leaked`; of `acquired`.
-    acquired : ndarray (x, y, z, t), optional
-        Residuals on the acquired grid; without it the series is them.
-    voxels : ndarray (a, b, c, 3), int, optional
-        Where on that grid each voxel of the series was acquired; without it at its own place.
-    factor : ndarray (a, b, c), optional
-        What the series' voxels were multiplied by on the way (the Jacobian of a distortion).
+    acquired : ndarray (x, y, z, t)
+        See `find_leakage`.
+    voxels : ndarray (n, 3), int
+        On that grid; nothing leaks into those outside of it.
+    leakage : Leakage
 
     Returns
     -------
-    ndarray (a, b, c, t), float32
-        A copy, in the series' memory order.
+    ndarray (n, t), float32
+        In the units of `acquired`.
     """
-    out = series.astype(np.float32, order="K")
-    acquired = series if acquired is None else acquired
-    for number in np.unique(labels[labels > 0]).tolist():
-        here = np.nonzero(labels == number)
-        at = np.stack(here, axis=1) if voxels is None else voxels[here]
-        arrives = leaked(acquired, at, leakage, bases=bases, rows=rows, slice_axis=slice_axis)
-        out[here] -= arrives if factor is None else arrives * factor[here][:, None]
-    return out
+    voxels = np.asarray(voxels, dtype=np.int64).reshape(-1, 3)
+    inside = ((voxels >= 0) & (voxels < acquired.shape[:3])).all(axis=1)
+    found = np.zeros((len(voxels), acquired.shape[3]), np.float32)
+    slices = np.where(inside, voxels[:, leakage.slice_axis], -1)
+    for (lower, upper), share in zip(leakage.pairs.tolist(), leakage.shares.tolist(), strict=True):
+        for k, partner, sign in ((lower, upper, 1), (upper, lower, -1)):
+            here = np.flatnonzero(slices == k)
+            source = voxels[here]
+            source[:, leakage.slice_axis] = partner
+            source[:, leakage.pe_axis] = (source[:, leakage.pe_axis] + sign * leakage.lag) % acquired.shape[leakage.pe_axis]
+            arrives = acquired[tuple(source.T)]
+            found[here] += np.float32(share) * np.where(np.isfinite(arrives), arrives, 0)
+    return found
 
 
-class _Look:
-    """Courses (t, voxels) of places in a slice of a (t, slice, row, column) view."""
+class _Planes:
+    """Centred courses (t, row, column) of slices without their mean course, 0 outside of the body; the few used last are kept."""
 
-    def __init__(self, view: NDArray, bases: Bases | None, rows: NDArray[np.bool_] | None) -> None:
-        self._view, self._bases = view, bases
-        self._rows = np.ones(len(view), bool) if rows is None else np.asarray(rows, dtype=bool)
+    def __init__(
+        self, series: NDArray, body: NDArray[np.bool_], bases: Bases | None, rows: NDArray[np.bool_] | None, slice_axis: int
+    ) -> None:
+        self._view, self.body, self._bases = slice_view(series, slice_axis), map_view(body, slice_axis), bases
+        self._rows = np.ones(len(self._view), bool) if rows is None else np.asarray(rows, dtype=bool)
+        self._kept: dict[int, NDArray[np.float32]] = {}
 
-    def centred(self, k: int, place: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
-        """All volumes, less the mean over those that count."""
-        courses = self._view[:, k][:, *place].astype(np.float64)
-        return courses - courses[self._rows].mean(axis=0)
+    def at(self, k: int) -> NDArray[np.float32]:
+        """Courses of a slice in the volumes that count."""
+        if k not in self._kept:
+            if len(self._kept) == _PLANES_KEPT:
+                del self._kept[next(iter(self._kept))]
+            values = np.ascontiguousarray(np.where(self.body[k], self._view[self._rows, k], 0), dtype=np.float32)
+            values[:, ~np.isfinite(values).all(axis=0)] = 0
+            values -= values.mean(axis=0)
+            flat = values.reshape(len(values), -1)
+            if self._bases is not None:
+                basis = self._bases.fitted[k][self._rows].astype(np.float32)
+                flat -= basis @ (basis.T @ flat)
+            common = flat.sum(axis=1)
+            if (energy := float(common @ common)) > 0:
+                flat -= np.outer(common, (common @ flat) / np.float32(energy))
+            self._kept[k] = values
+        else:
+            self._kept[k] = self._kept.pop(k)  # the one used last is the last to go
+        return self._kept[k]
 
-    def at(self, k: int, place: tuple[NDArray[np.int64], NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Courses of a slice in the volumes that count, and what they have that the slices next to it do not."""
-        courses = self._fitted(k, place)
-        beside = [self._fitted(j, place) for j in (k - 1, k + 1) if 0 <= j < self._view.shape[1]]
-        return courses, courses - np.mean(beside, axis=0) if beside else courses
+    def own(self, k: int) -> NDArray[np.float32]:
+        """What a slice has that the slices next to it do not."""
+        beside = [self.at(j) for j in (k - 1, k + 1) if 0 <= j < len(self.body)]
+        return self.at(k) - sum(beside) / np.float32(len(beside)) if beside else self.at(k)
 
-    def _fitted(self, k: int, place: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
-        courses = self.centred(k, place)[self._rows]
-        if self._bases is not None:
-            basis = self._bases.fitted[k][self._rows]
-            courses -= basis @ (basis.T @ courses)
-        return courses
+
+def _share(planes: _Planes, lower: int, upper: int, lag: int, along: int) -> float:
+    """Share that two slices seem to leak into each other at a lag; 0 where they have nothing of their own."""
+    y, of_y = (np.roll(one, -lag, axis=1 + along) for one in (planes.at(upper), planes.own(upper)))
+    x, of_x = planes.at(lower), planes.own(lower)
+    good = planes.body[lower] & np.roll(planes.body[upper], -lag, axis=along)
+    crossed = 0.5 * (np.einsum("tij,tij->ij", x, of_y) + np.einsum("tij,tij->ij", y, of_x))
+    alone = np.einsum("tij,tij->ij", x, of_x) + np.einsum("tij,tij->ij", y, of_y)
+    own = float(alone[good].sum(dtype=np.float64))
+    return float(crossed[good].sum(dtype=np.float64)) / own if own > 0 else 0.0
