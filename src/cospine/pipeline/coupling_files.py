@@ -69,10 +69,12 @@ def combine_coupling(out: Derivatives, runs: Sequence[Run]) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def _leak(found: RunCoupling) -> dict[str, str]:
-    return {
-        LEAKAGE: "found between simultaneous slices, taken out" if found.unleaked else "none found between simultaneous slices"
-    }
+def _leak(found: RunCoupling) -> dict[str, Any]:
+    if found.leakage is None:
+        return {LEAKAGE: "none found between simultaneous slices"}
+    shares = [round(share, 4) for share in found.leakage.shares.tolist()]
+    about = {"Slices": found.leakage.pairs.tolist(), "Shift": found.leakage.lag, "Shares": shares}
+    return {LEAKAGE: "found between simultaneous slices, taken out", "LeakageOfPairs": about}
 
 
 def leakage_said(path: Path) -> str:

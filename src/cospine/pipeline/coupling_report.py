@@ -48,10 +48,11 @@ class CouplingReport:
             said += (
                 f" Slices of brain and cord that are excited together correlate by {simultaneous:.3f} on average, those "
                 f"one slice off, which share anatomy and physiology alone, by {beside:.3f}: the difference is leakage"
-                + (" that is left." if self.coupling.unleaked else ".")
+                + ("." if self.coupling.leakage is None else " that is left.")
             )
-        if self.coupling.unleaked:
-            said += " Leakage was found between simultaneous slices and taken out of the courses."
+        if self.coupling.leakage is not None:
+            share = 100 * float(np.median(self.coupling.leakage.shares))
+            said += f" Leakage between simultaneous slices ({share:.1f} % of the partner, median) was taken out of the courses."
         said += " No p is given: it takes a group."
         figures = [matrix_figure("Coupling of regions", matrices, {}, names, said)]
         for condition, one in self.coupling.betas.items():
@@ -72,7 +73,7 @@ class CouplingReport:
         """Methods text."""
         return coupling_methods(
             trials=bool(self.coupling.betas),
-            unleaked=self.coupling.unleaked,
+            unleaked=self.coupling.leakage is not None,
             seeds=[one.region for one in self.result.seeds],
             interactions=any(len(one.fit.contrasts) > 1 for one in self.result.seeds),
         )

@@ -29,6 +29,7 @@ from cospine.stats.cord_regions import cord_regions
 from cospine.stats.coupling import Coupling, coupling
 from cospine.stats.events import event_rows
 from cospine.stats.glm import residual_series
+from cospine.stats.leakage import Leakage
 from cospine.stats.regional_series import RegionSeries, regional_series
 from cospine.stats.regions import Region, RegionSet, level_name
 
@@ -63,8 +64,8 @@ class RunCoupling:
         Of responses to single trials, by condition.
     free : int
         Residual degrees of freedom of a slice, at least.
-    unleaked : bool
-        Whether leakage between simultaneous slices was found, and taken out.
+    leakage : Leakage or None
+        What simultaneous slices leaked into each other, which was taken out; None where none was found.
     notes : tuple of str
         What was left out.
     """
@@ -74,7 +75,7 @@ class RunCoupling:
     residuals: Coupling = field(repr=False)
     betas: Mapping[str, Coupling] = field(repr=False)
     free: int
-    unleaked: bool
+    leakage: Leakage | None = field(repr=False)
     notes: tuple[str, ...]
 
     def between(self) -> tuple[float, float]:
@@ -150,7 +151,9 @@ def couple(
     betas, notes = _of_trials(run, noise, series, folded, slice_times_s) if task is not None else ({}, ())
     found = coupling(courses, slice_times_s=slice_times_s)
     left_out = () if leaking is None else leaking.notes
-    return RunCoupling(regions, courses, found, betas, free, leaking is not None, (*regions.notes, *left_out, *notes)), ""
+    return RunCoupling(
+        regions, courses, found, betas, free, None if leaking is None else leaking.leakage, (*regions.notes, *left_out, *notes)
+    ), ""
 
 
 def run_regions(
