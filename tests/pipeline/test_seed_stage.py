@@ -12,7 +12,7 @@ from cospine.pipeline.execute import read_chosen
 from cospine.pipeline.leakage_stage import Leaking
 from cospine.pipeline.seed_stage import seed_maps
 from cospine.pipeline.settings import Settings
-from cospine.pipeline.task_files import write_seeds
+from cospine.pipeline.task_files import write_seed
 from cospine.signal.simultaneous import simultaneous_pairs
 from cospine.space.grid import Grid
 from cospine.stats.design import TaskColumns
@@ -68,6 +68,7 @@ def mapped(made: Any, settings: Settings, **changes: Any) -> Any:
         "run": run, "grid": GRID, "noise": made.noise, "task": made.task, "coupled": SimpleNamespace(regions=made.regions),
         "settings": settings, "corrected": made.series, "brain": made.brain, "cord": made.cord,
         "placement": SimpleNamespace(means={}), "slice_times_s": TIMES, "leaking": None,
+        "write": lambda seed: None,
     }  # fmt: skip
     return seed_maps(**{**given, **changes})
 
@@ -163,9 +164,13 @@ def test_leakage_is_no_coupling_of_the_seed(made: Any) -> None:
 
 
 def test_files_say_what_they_are(made: Any, tmp_path: Any) -> None:
-    found, _ = mapped(made, Settings(seed_regions=(SEED,)))
     run: Any = SimpleNamespace(prefix="sub-01_task-heat", entities={"sub": "01", "task": "heat"})
-    written = write_seeds(Derivatives(tmp_path / "out", tmp_path), run, found, made.task, GRID, {})
+    written: list[Any] = []
+
+    def write(seed: Any) -> None:
+        written.extend(write_seed(Derivatives(tmp_path / "out", tmp_path), run, seed, made.task, GRID, {}))
+
+    mapped(made, Settings(seed_regions=(SEED,)), write=write)
     names = [path.name for path in written if path.suffix == ".json"]
     assert names == [f"sub-01_task-heat_contrast-{one}_statmap.json" for one in ("seedDorsalRSpinalC6", "ppiDorsalRSpinalC6Heat")]
     about = read_json(next(path for path in written if path.suffix == ".json"))

@@ -22,12 +22,13 @@ from cospine.pipeline.leakage_stage import find_leaking
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
 from cospine.pipeline.noise_stage import Noise, compared_with_task, explained, mean_signals, model_noise, share_of_simultaneous
 from cospine.pipeline.physio_stage import PhysioSources
-from cospine.pipeline.run_files import about_series, write_run
+from cospine.pipeline.run_files import about_series, basis_of, write_run
 from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.sct import segment_with_sct
 from cospine.pipeline.seed_stage import SeedMaps, seed_maps
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import Placement, Space, bring_to_spaces, place
+from cospine.pipeline.task_files import write_seed
 from cospine.pipeline.task_stage import first_level
 from cospine.pipeline.thermal_stage import without_thermal_noise
 from cospine.quality import metrics
@@ -168,6 +169,7 @@ def process_run(
     noise, statistics, no_task = None, None, "level minimal leaves it out"
     coupled, no_coupling = None, no_task
     seeds: tuple[SeedMaps, ...] = ()
+    seed_files: list[Path] = []
     if settings.level == "full":
         said("noise")
         physiology = recordings.of(run)
@@ -197,9 +199,11 @@ def process_run(
                 assert placement is not None  # else there is no coupling
                 assert slice_times is not None
                 said("seeds")
+                basis = basis_of(run, choice, distortion, derivatives)
                 seeds, notes = seed_maps(
-                    run, grid, model, statistics, coupled, settings, corrected, brain, cord_mask, placement, slice_times, leaking
-                )
+                    run, grid, model, statistics, coupled, settings, corrected, brain, cord_mask, placement, slice_times, leaking,
+                    lambda seed: seed_files.extend(write_seed(derivatives, run, seed, statistics, grid, basis)),
+                )  # fmt: skip
                 coupled = replace(coupled, notes=(*coupled.notes, *notes))
         else:
             no_task = no_coupling = "thermal denoising leaves an unknown number of degrees of freedom"
@@ -252,7 +256,7 @@ def process_run(
     )
 
     said("write")
-    steps = write_run(result, derivatives, settings, noise_sd, space_files)
+    steps = write_run(result, derivatives, settings, noise_sd, space_files, tuple(seed_files))
     return RunResult(**{**vars(result), "steps": steps})
 
 

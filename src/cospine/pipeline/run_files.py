@@ -17,7 +17,7 @@ from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.step import Step
 from cospine.pipeline.tables import confounds_table, cord_table, head_table
-from cospine.pipeline.task_files import write_seeds, write_statistics
+from cospine.pipeline.task_files import write_statistics
 from cospine.pipeline.thermal_stage import Thermal, write_thermal
 from cospine.space.io import itk_series
 
@@ -54,7 +54,12 @@ def about_series(
 
 
 def write_run(
-    result: RunResult, out: Derivatives, settings: Settings, noise_sd: float, space_files: tuple[Path, ...]
+    result: RunResult,
+    out: Derivatives,
+    settings: Settings,
+    noise_sd: float,
+    space_files: tuple[Path, ...],
+    seed_files: tuple[Path, ...],
 ) -> tuple[Step, ...]:
     """Write a run's results; returns the steps that made them."""
     run, grid, motion = result.run, result.grid, result.motion
@@ -131,9 +136,9 @@ def write_run(
         physio += [] if peaks is None else [peaks]
     statistics: tuple[Path, ...] = ()
     if result.task is not None:
-        statistics = write_statistics(out, run, result.task, grid, {**basis, **corrected_with})
+        statistics = write_statistics(out, run, result.task, grid, basis_of(run, result.choice, result.distortion, out))
     coupled = () if result.coupling is None else write_coupling(out, run, result.coupling)
-    coupled += write_seeds(out, run, result.seeds, result.task, grid, {**basis, **corrected_with})
+    coupled += seed_files
     parameters = settings.parameters()
     source = result.choice.source
     fields = () if source is None else source.fieldmap.images
@@ -160,6 +165,11 @@ def write_run(
         *((Step("coupling", VERSIONS["coupling"], modelled, parameters, coupled),) if coupled else ()),
         Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
     )
+
+
+def basis_of(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:
+    """What every sidecar of a map of the corrected series begins with."""
+    return {"Sources": [out.source(run.bold)], **_corrected_with(run, choice, distortion, out)}
 
 
 def _corrected_with(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:

@@ -5,7 +5,7 @@ templates, combined over runs and taken to the group like that of any condition.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +62,7 @@ def seed_maps(
     placement: Placement,
     slice_times_s: NDArray[np.float64],
     leaking: Leaking | None,
+    write: Callable[[SeedMaps], None],
 ) -> tuple[tuple[SeedMaps, ...], tuple[str, ...]]:
     """Maps of the seeds that were asked for.
 
@@ -74,10 +75,13 @@ def seed_maps(
         of the interactions.
     coupled : RunCoupling
         Has the regions.
+    write : callable
+        Takes the maps of each seed as they are made: in the templates' spaces they are too large to keep.
 
     Returns
     -------
     maps : tuple of SeedMaps
+        Natively, without those in spaces.
     notes : tuple of str
         Why there are none of a seed.
     """
@@ -119,7 +123,8 @@ def seed_maps(
         mask &= kinds.group > 0
         fitted = fit(corrected, designs, chosen, mask, noise=kinds, rows=noise.rows, slice_axis=run.slice_axis)
         spaces = in_spaces(run, fitted, designs, noise.rows, corrected, mask, placement, brain & mask, cord & mask, settings)
-        found.append(SeedMaps(name, fitted, spaces))
+        write(SeedMaps(name, fitted, spaces))
+        found.append(SeedMaps(name, fitted, {}))
     for note in notes:
         logger.warning("%s: %s", run.label, note)
     return tuple(found), tuple(notes)

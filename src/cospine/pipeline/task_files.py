@@ -43,27 +43,24 @@ def write_statistics(out: Derivatives, run: Run, found: TaskResult, grid: Grid, 
     return tuple(_write_fit(out, run, found.fit, found.spaces, grid, about))
 
 
-def write_seeds(
-    out: Derivatives, run: Run, seeds: Sequence[SeedMaps], task: TaskResult | None, grid: Grid, basis: Mapping[str, Any]
+def write_seed(
+    out: Derivatives, run: Run, seed: SeedMaps, task: TaskResult | None, grid: Grid, basis: Mapping[str, Any]
 ) -> tuple[Path, ...]:
-    """Maps of seeds, and of how the task changes their coupling, like those of contrasts."""
-    written = []
-    for seed in seeds:
-        first, *interactions = seed.fit.contrasts
-        model = {
-            **basis,
-            "Model": "none" if task is None else task.model.name,
-            **({} if task is None else {"HRF": task.hrf, "Conditions": list(task.columns.conditions)}),
-            "Seed": seed.region,
-            "SeedScale": "Each slice's column has SD 1: of what the noise model leaves of the region's mean, its noise included, "
-            "without slices excited together with that slice. Regions of few voxels have more noise in it",
-        }
-        unit = "% of the local temporal mean, for one standard deviation of the seed"
-        about = {first: {**model, "Units": {"effect": unit, **_UNITS}}}
-        for name in interactions:
-            about[name] = {**model, "Units": {"effect": f"{unit}, by one unit of the contrast", **_UNITS}}
-        written += _write_fit(out, run, seed.fit, seed.spaces, grid, about)
-    return tuple(written)
+    """Maps of a seed, and of how the task changes its coupling, like those of contrasts."""
+    first, *interactions = seed.fit.contrasts
+    model = {
+        **basis,
+        "Model": "none" if task is None else task.model.name,
+        **({} if task is None else {"HRF": task.hrf, "Conditions": list(task.columns.conditions)}),
+        "Seed": seed.region,
+        "SeedScale": "Each slice's column has SD 1: of what the noise model leaves of the region's mean, its noise included, "
+        "without slices excited together with that slice. Regions of few voxels have more noise in it",
+    }
+    unit = "% of the local temporal mean, for one standard deviation of the seed"
+    about = {first: {**model, "Units": {"effect": unit, **_UNITS}}}
+    for name in interactions:
+        about[name] = {**model, "Units": {"effect": f"{unit}, by one unit of the contrast", **_UNITS}}
+    return tuple(_write_fit(out, run, seed.fit, seed.spaces, grid, about))
 
 
 def _write_fit(
