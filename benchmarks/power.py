@@ -122,11 +122,10 @@ def told_brain(everyone: list[Person], chosen: argparse.Namespace, groups: list[
 def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[NDArray]) -> None:
     """Print how often the active horn is found, at each strength of its response, and what an ideal estimate would do."""
     cords = [effect_map(one, chosen.task, PAM50, chosen.contrast) for one in everyone]
-    means, names = horns([read(path) for path in cords], [read(variance_of(path))[0] for path in cords])
+    variances = [read(variance_of(path))[0] for path in cords]
+    means, names = horns([read(path) for path in cords], variances)
     grid = read(cords[0])[1]
-    added, _ = horns(
-        [(carried(one, chosen.task, grid), grid) for one in everyone], [read(variance_of(path))[0] for path in cords]
-    )
+    added, _ = horns([(carried(one, chosen.task, grid), grid) for one in everyone], variances)
     ideal = np.array([ideal_estimate(one, chosen.task) for one in everyone])
     first = [names.index(name) for name in expected_horns(chosen.task, names)]
     right = names.index(ACTIVE[chosen.task])

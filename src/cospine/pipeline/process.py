@@ -187,7 +187,9 @@ def process_run(
                 logger.warning("%s: no statistics: %s", run.label, error)
             said("coupling")
             shift = None if distortion is None else distortion.shift
-            leaking = find_leaking(run, shared, series, motion, shift, model, statistics)
+            leaking = None
+            if placement is not None and slice_times is not None:  # without them there is no coupling to free of it
+                leaking = find_leaking(run, shared, series, motion, shift, model, statistics)
             try:
                 coupled, no_coupling = couple(
                     run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times, leaking

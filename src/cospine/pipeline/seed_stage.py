@@ -15,17 +15,16 @@ from scipy import ndimage
 from cospine.bids import Run
 from cospine.pipeline.coupling_stage import RunCoupling, regional_voxels
 from cospine.pipeline.leakage_stage import Leaking
-from cospine.pipeline.noise_stage import NoiseModel, tissue_labels
+from cospine.pipeline.noise_stage import NoiseModel
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import Placement
-from cospine.pipeline.task_stage import FEWEST_FREE, InSpace, TaskResult, in_spaces
+from cospine.pipeline.task_stage import FEWEST_FREE, InSpace, TaskResult, fit_and_carry, widened
 from cospine.space.grid import Grid
 from cospine.stats.design import estimable
-from cospine.stats.glm import Fit, fit, residual_series
+from cospine.stats.glm import Fit, residual_series
 from cospine.stats.regional_series import regional_series
 from cospine.stats.seed import seed_columns
 from cospine.stats.specification import label_of
-from cospine.stats.whitening import noise_model
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +96,8 @@ def seed_maps(
         return (), (
             f"No maps of seeds: with them the model leaves {free} degrees of freedom, at least {FEWEST_FREE} are wanted.",
         )
-    inside = brain | cord
     if leaking is not None:
-        corrected = leaking.taken_out(corrected, inside)
+        corrected = leaking.taken_out(corrected, brain | cord)
     found = []
     for name in dict.fromkeys(settings.seed_regions):
         if name not in courses:
@@ -111,18 +109,15 @@ def seed_maps(
         able = estimable(designs, weights, ["seed", *(f"interaction with {one}" for one in conditions)], rows=noise.rows)
         notes += [f"Seed {name}: {note}" for note in able.notes]
         # a slice that was excited together with all of the seed has no estimate: others do
-        chosen = {label: np.pad(weights[label], (0, known.shape[2])) for label, where in able.contrasts.items() if where.any()}
+        chosen = {label: widened(weights[label], designs.shape[2]) for label, where in able.contrasts.items() if where.any()}
         if not chosen:
             continue
         # the seed would find itself, and what voxels beside it in the plane have of it
         beside = np.expand_dims(np.ones((3, 3), bool), run.slice_axis)
-        mask = inside & ~np.asarray(ndimage.binary_dilation(coupled.regions.mask(name), beside), bool)
-        regions = tissue_labels(brain, cord, noise.tissue.csf)
-        size = tuple(float(mm) for mm in grid.voxel_mm)
-        kinds = noise_model(corrected, designs, regions, size, rows=noise.rows, slice_axis=run.slice_axis)  # type: ignore[arg-type]
-        mask &= kinds.group > 0
-        fitted = fit(corrected, designs, chosen, mask, noise=kinds, rows=noise.rows, slice_axis=run.slice_axis)
-        spaces = in_spaces(run, fitted, designs, noise.rows, corrected, mask, placement, brain & mask, cord & mask, settings)
+        itself = np.asarray(ndimage.binary_dilation(coupled.regions.mask(name), beside), bool)
+        fitted, spaces = fit_and_carry(
+            run, grid, noise, designs, chosen, corrected, brain, cord, placement, settings, leave_out=itself
+        )
         write(SeedMaps(name, fitted, spaces))
         found.append(SeedMaps(name, fitted, {}))
     for note in notes:

@@ -145,50 +145,54 @@ def first_level(
     weights = {label: one.weights for label, one in made.contrasts.items() if one.test in ("t", "F")}
     able = estimable(designs, weights, columns.names, rows=noise.rows)
     notes = [*made.notes, *able.notes]
-    vectors = {name: _widened(weights[name], designs.shape[2]) for name in able.usable}
+    vectors = {name: widened(weights[name], designs.shape[2]) for name in able.usable}
     for note in notes:
         logger.warning("%s: %s", run.label, note)
     if not vectors:
         return None, f"no contrast can be estimated: {' '.join(notes)}"
 
-    regions = tissue_labels(brain, cord, noise.tissue.csf)
-    size = tuple(float(mm) for mm in grid.voxel_mm)
-    kinds = noise_model(corrected, designs, regions, size, rows=noise.rows, slice_axis=run.slice_axis)  # type: ignore[arg-type]
-    mask = (brain | cord) & (kinds.group > 0)
-    found = fit(corrected, designs, vectors, mask, noise=kinds, rows=noise.rows, slice_axis=run.slice_axis)
-    spaces = {}
-    if placement is not None:
-        spaces = in_spaces(run, found, designs, noise.rows, corrected, mask, placement, brain, cord, settings)
+    found, spaces = fit_and_carry(run, grid, noise, designs, vectors, corrected, brain, cord, placement, settings)
     lags = {} if placement is None else onset_scan(run, model, table, noise, corrected, brain, grid, placement)
     shown = {name: {column: weights[name][..., k].tolist() for k, column in enumerate(columns.names)} for name in vectors}
     return TaskResult(model, columns, shown, found, nuisance.shape[2], spaces, lags, tuple(notes)), ""
 
 
-def _widened(weights: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def widened(weights: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Weights of the task's columns, 0 for all others."""
     wide = np.zeros((*weights.shape[:-1], width))
     wide[..., : weights.shape[-1]] = weights
     return wide
 
 
-def in_spaces(
+def fit_and_carry(
     run: Run,
-    found: Fit,
+    grid: Grid,
+    noise: NoiseModel,
     designs: NDArray[np.float64],
-    rows: NDArray[np.bool_],
+    contrasts: Mapping[str, NDArray[np.float64]],
     corrected: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    placement: Placement,
     brain: NDArray[np.bool_],
     cord: NDArray[np.bool_],
+    placement: Placement | None,
     settings: Settings,
-) -> dict[str, InSpace]:
-    """Contrasts of a fit in every space that the run was brought to."""
-    steady = np.flatnonzero(rows)
+    *,
+    leave_out: NDArray[np.bool_] | None = None,
+) -> tuple[Fit, dict[str, InSpace]]:
+    """Fit contrasts of a run's designs in brain and cord (but for `leave_out`), and carry them to every space it is in."""
+    regions = tissue_labels(brain, cord, noise.tissue.csf)
+    size = tuple(float(mm) for mm in grid.voxel_mm)
+    kinds = noise_model(corrected, designs, regions, size, rows=noise.rows, slice_axis=run.slice_axis)  # type: ignore[arg-type]
+    mask = (brain | cord) & (kinds.group > 0)
+    if leave_out is not None:
+        mask &= ~leave_out
+    found = fit(corrected, designs, contrasts, mask, noise=kinds, rows=noise.rows, slice_axis=run.slice_axis)
+    if placement is None:
+        return found, {}
+    steady = np.flatnonzero(noise.rows)
     some = steady[np.unique(np.linspace(0, steady.size - 1, RESIDUAL_VOLUMES).round().astype(int))]
-    patterns = residual_patterns(corrected, designs, mask, some, rows=rows, slice_axis=run.slice_axis)
+    patterns = residual_patterns(corrected, designs, mask, some, rows=noise.rows, slice_axis=run.slice_axis)
     dof = float(found.dof[found.dof > 0].min())
-    return {
+    return found, {
         space.name: _in_space(found, patterns, dof, space, placement, brain, cord, settings)
         for space, _ in placement.means.values()
     }
