@@ -24,7 +24,7 @@ def cospine(path: Path, out: Path, volumes: list[int] | None) -> float:
     from cospine.bids.images import load_image
     from cospine.bids.write import write_bold, write_text
     from cospine.motion.brain import estimate_head_motion
-    from cospine.pipeline.process import thermal_noise
+    from cospine.pipeline.run_parts import thermal_noise
     from cospine.space.grid import Grid
     from cospine.space.io import itk_series
     from cospine.space.resample import resample_series

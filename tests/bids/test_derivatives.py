@@ -185,7 +185,7 @@ def write_everything(out):
     path = out.path(person, "points", ".tsv", datatype="anat", desc="discs")
     out.write_tsv(path, {"disc": [3], "z_mm": [1.0]}, {"z_mm": {"Description": "height", "Units": "mm"}})
     unknown.append(path)
-    for relative in ("sub-01.html", "group.html", "group/table.tsv", "fsl/sub-01/evlist.txt"):
+    for relative in ("sub-01.html", "group.html", "group/table.tsv", "fsl/sub-01/evlist.txt", "work/sub-01/page.kept"):
         out.write_text(out.root / relative, "x")
         unknown.append(out.root / relative)
     unknown.append(out.root / "CITATION.md")
@@ -215,7 +215,7 @@ def test_the_validator_accepts_the_tree_and_the_list_hides_no_more_than_needed(o
     assert validate(out.root, tmp_path / "deno") == set()
     (out.root / ".bidsignore").unlink()
     errors = validate(out.root, tmp_path / "deno")
-    assert errors == {path.relative_to(out.root).as_posix() for path in unknown} | {"group", "fsl"} | {
+    assert errors == {path.relative_to(out.root).as_posix() for path in unknown} | {"group", "fsl", "work"} | {
         path.relative_to(out.root).as_posix().replace(".nii.gz", ".json").replace(".tsv", ".json")
         for path in unknown
         if path.suffix in (".gz", ".tsv") and "group" not in path.parts

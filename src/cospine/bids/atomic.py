@@ -10,6 +10,8 @@ from typing import BinaryIO
 from isal import igzip_threaded
 
 CHUNK_BYTES = 1 << 23
+PART = ".part"
+"""Ending of files that are being written."""
 _GZIP_LEVEL = 1
 
 
@@ -24,7 +26,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
         with open(temporary, "xb") as stream:
             yield stream

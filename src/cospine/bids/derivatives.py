@@ -31,6 +31,7 @@ BIDSIGNORE = (
     "CITATION.md",
     "group",
     "fsl",
+    "work",
 )
 CITATION = """\
 # How to cite

@@ -5,7 +5,13 @@ import logging
 import sys
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cospine.bids import Run
+    from cospine.pipeline.keeper import Planned
 
 from cospine.errors import CoSpineError
 
@@ -87,7 +93,7 @@ def settings_of(chosen: argparse.Namespace) -> Any:
         For a value that argparse cannot judge.
     """
     from cospine.physio.pnm import Orders
-    from cospine.pipeline.settings import Settings
+    from cospine.pipeline.settings import ENGINES, Settings
 
     settings = Settings(**_values(chosen, Settings))
     if settings.dummy_scans != "auto" and not (settings.dummy_scans.isascii() and settings.dummy_scans.isdigit()):
@@ -95,6 +101,10 @@ def settings_of(chosen: argparse.Namespace) -> Any:
     if not settings.high_pass > 0:
         raise CoSpineError("is no period in s", f"--high-pass {settings.high_pass:g}", "give 100 or so")
     Orders.of(settings.pnm_orders)
+    if settings.engine not in ENGINES and not settings.engine.startswith("tcp://"):
+        raise CoSpineError("is none", f"--engine {settings.engine}", f"there are {', '.join(ENGINES)} and tcp://HOST:PORT")
+    if not settings.mem_gb >= 0:
+        raise CoSpineError("is no amount of memory", f"--mem-gb {settings.mem_gb:g}", "give GB, as 16")
     if settings.nprocs < 0:
         raise CoSpineError("is no number of cores", f"--nprocs {settings.nprocs}", "give 1 or more")
     return settings
@@ -130,9 +140,11 @@ def _group(chosen: argparse.Namespace) -> int:
 
 def _participants(chosen: argparse.Namespace) -> int:
     from cospine.cli.terminal import Progress, show_findings
-    from cospine.pipeline.execute import execute, read_chosen
+    from cospine.pipeline.execute import execute, planned, read_chosen
+    from cospine.threads import use_threads
 
     settings = settings_of(chosen)
+    use_threads(settings.nprocs or None)
     dataset = read_chosen(chosen.bids_dir, settings, chosen.output_dir)
     show_findings(dataset.findings, sys.stderr, infos=chosen.verbose > 0)
     for one in dataset.findings:
@@ -142,14 +154,26 @@ def _participants(chosen: argparse.Namespace) -> int:
     if not runs:
         raise CoSpineError("nothing can be processed", str(chosen.bids_dir), "mend the errors listed above")
     if chosen.dry_run:
-        for one in runs:
-            print(f"{one.label}: {' x '.join(map(str, one.shape[:3]))} voxels, {one.volumes} volumes, TR {one.tr_s:g} s")
+        _show_plan(runs, planned(dataset, chosen.output_dir, settings))
         return 0 if not any(one.severity == "error" for one in dataset.findings) else 1
-    if settings.nprocs:
-        import numba
-
-        numba.set_num_threads(min(settings.nprocs, numba.get_num_threads()))
-    outcome = execute(dataset, chosen.output_dir, settings, Progress())
+    outcome = execute(dataset, chosen.output_dir, settings, Progress(), lambda text: print(text, file=sys.stderr))
     for path in outcome.reports:
         print(path)
     return 0 if outcome.complete else 1
+
+
+def _show_plan(runs: "Sequence[Run]", steps: "Sequence[Planned]") -> None:
+    """Every run, and the steps that would be done with it and why."""
+    shared = [one for one in steps if one.unit not in {run.prefix for run in runs}]
+    for one in shared:
+        print(f"{one.unit}: {one.name} ({one.why})")
+    for run in runs:
+        size = f"{' x '.join(map(str, run.shape[:3]))} voxels, {run.volumes} volumes, TR {run.tr_s:g} s"
+        todo = [one for one in steps if one.unit == run.prefix]
+        print(f"{run.label}: {size}" + ("" if todo else ": nothing to do"))
+        # a step whose turn comes for another one's sake alone needs no line of its own
+        first = [one for one in todo if not one.why.startswith("after ")]
+        for one in first:
+            print(f"    {one.name} ({one.why})")
+        if rest := [one.name for one in todo if one not in first]:
+            print(f"    then {', '.join(rest)}")

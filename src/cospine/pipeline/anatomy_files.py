@@ -13,11 +13,9 @@ from cospine.pipeline.anatomy_stage import Anatomy
 from cospine.pipeline.given import anatomy_prefix
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import MNI, PAM50, Placement, Space
-from cospine.pipeline.step import Step
 from cospine.space.itk import composite_h5
 from cospine.space.transform import Transform
 
-VERSION = "2"
 _NO_SLICE_MODELS = (
     "Interpolation across slices mixed acquisition times: no slice-specific model (slice timing, RETROICOR, PNM) may be "
     "fitted to this series; fit them to the native one and carry the maps here"
@@ -33,7 +31,7 @@ _DISC_COLUMNS = {
 }
 
 
-def write_anatomy(out: Derivatives, anatomy: Anatomy, settings: Settings) -> Step:
+def write_anatomy(out: Derivatives, anatomy: Anatomy, settings: Settings) -> tuple[Path, ...]:
     """Write a participant's anatomy: corrected image, masks, levels, discs, transforms."""
     prefix = anatomy_prefix(anatomy.source)
     basis: dict[str, Any] = {"Sources": [out.source(anatomy.source)]}
@@ -79,8 +77,7 @@ def write_anatomy(out: Derivatives, anatomy: Anatomy, settings: Settings) -> Ste
         out.write_tsv(path("points", ".tsv", desc="discs"), table, _DISC_COLUMNS)
     for source, target, transform in transforms_of(anatomy):
         out.write_bytes(path("xfm", ".h5", from_=source, to=target, mode="image"), composite_h5([transform]))
-    inputs = (anatomy.source, *anatomy.given.values())
-    return Step("anatomy", VERSION, inputs, settings.parameters(), tuple(written))
+    return tuple(written)
 
 
 def transforms_of(anatomy: Anatomy) -> list[tuple[str, str, Transform]]:

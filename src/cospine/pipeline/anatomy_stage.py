@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cospine.anatomy.to_pam50 import CordWarp, normalise_cord
 from cospine.bids import Participant, Run, load_image
 from cospine.errors import CoSpineError
 from cospine.pipeline.given import given_anatomy, load_discs
+from cospine.pipeline.keeper import Done
 from cospine.pipeline.sct import segment_with_sct
 from cospine.pipeline.settings import Settings
 from cospine.space.grid import Grid
@@ -87,31 +88,42 @@ class Anatomy:
 
 
 class AnatomySources:
-    """The anatomy of one participant, made when a run first needs it."""
+    """The anatomy of one participant, made when a run first needs it.
 
-    def __init__(self, participant: Participant, settings: Settings) -> None:
+    Parameters
+    ----------
+    participant : Participant
+        Whose images.
+    settings : Settings
+        Parameters.
+    make : callable
+        Makes the anatomy of an image, or finds it made.
+    """
+
+    def __init__(self, participant: Participant, settings: Settings, make: Callable[[Path], Done[Anatomy]]) -> None:
         self._participant = participant
         self._settings = settings
-        self._made: dict[Path, Anatomy | str] = {}
+        self._make = make
+        self._made: dict[Path, Done[Anatomy] | str] = {}
         self.failures: dict[Path, str] = {}
 
     @property
-    def made(self) -> tuple[Anatomy, ...]:
+    def made(self) -> tuple[Done[Anatomy], ...]:
         """All that were made so far."""
-        return tuple(one for one in self._made.values() if isinstance(one, Anatomy))
+        return tuple(one for one in self._made.values() if isinstance(one, Done))
 
-    def of(self, run: Run, said: Callable[[str], None] = lambda _: None) -> tuple[Anatomy | None, str]:
+    def of(self, run: Run) -> tuple[Done[Anatomy] | None, str]:
         """The anatomy of a run's person, and why there is none."""
         if self._settings.level == "minimal":
             return None, "level minimal leaves it out"
-        if "anatomy" in self._settings.ignore:
+        if self._settings.ignores("anatomy"):
             return None, "it was ignored, as asked for"
         path = image_of(run, self._participant)
         if path is None:
             return None, "there is no T1w or T2w image"
         if path not in self._made:
             try:
-                self._made[path] = make_anatomy(path, self._settings, said)
+                self._made[path] = self._make(path)
             except CoSpineError as error:
                 self._made[path] = str(error)
                 logger.warning("%s: anatomy: %s", run.label, error)
@@ -120,7 +132,7 @@ class AnatomySources:
                 self.failures[path] = traceback.format_exc()
                 logger.exception("%s: anatomy", run.label)
         made = self._made[path]
-        return (made, "") if isinstance(made, Anatomy) else (None, made)
+        return (made, "") if isinstance(made, Done) else (None, made)
 
 
 def image_of(run: Run, participant: Participant) -> Path | None:
@@ -131,7 +143,7 @@ def image_of(run: Run, participant: Participant) -> Path | None:
     return None
 
 
-def make_anatomy(path: Path, settings: Settings, said: Callable[[str], None]) -> Anatomy:
+def make_anatomy(path: Path, settings: Settings, said: Callable[[str], None], files: Mapping[str, Path]) -> Anatomy:
     """Find brain, cord and levels in an anatomical image and bring them to the templates.
 
     Parameters
@@ -142,6 +154,8 @@ def make_anatomy(path: Path, settings: Settings, said: Callable[[str], None]) ->
         Parameters.
     said : callable
         Told of each step.
+    files : mapping of str to Path
+        What the user gave in place of our results, see `cospine.pipeline.given.anatomy_files`.
 
     Raises
     ------
@@ -166,7 +180,7 @@ def make_anatomy(path: Path, settings: Settings, said: Callable[[str], None]) ->
     data, affine = load_image(path)
     image = data if data.ndim == 3 else data.mean(axis=3)
     grid = Grid(image.shape, affine)
-    given = given_anatomy(path, settings)
+    given = given_anatomy(files)
     notes: list[str] = []
 
     brain, to_mni = BrainMask(np.zeros(grid.shape, dtype=bool), "not asked for"), None

@@ -1,69 +1,30 @@
-"""All chosen participants, one after the other; one that fails never stops the others."""
+"""All chosen participants of a dataset: read, checked before the long work, processed; one that fails never stops the others."""
 
 import logging
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cospine.bids import Dataset, Derivatives, Participant, Run, read_dataset, read_json
+from cospine.bids import Dataset, Derivatives, read_dataset
 from cospine.bids.overlay import read_overlay
 from cospine.bids.tables import read_tsv
 from cospine.check.examine import with_findings
 from cospine.errors import CoSpineError
 from cospine.physio.pnm import Orders
-from cospine.pipeline.anatomy_files import write_anatomy
-from cospine.pipeline.anatomy_stage import AnatomySources
-from cospine.pipeline.coupling_files import combine_coupling
 from cospine.pipeline.coupling_stage import seed_names
-from cospine.pipeline.field_stage import FieldSources
+from cospine.pipeline.engine import carry_out, crew_for
 from cospine.pipeline.given import check_given
-from cospine.pipeline.physio_stage import PhysioSources
-from cospine.pipeline.process import process_run
-from cospine.pipeline.progress import Event, Listener, silent
-from cospine.pipeline.reporting import RunSection, participant_page, quality_record, run_section
-from cospine.pipeline.run_files import write_source
-from cospine.pipeline.run_result import RunResult
+from cospine.pipeline.keeper import Planned
+from cospine.pipeline.progress import Listener, Tracker, silent
 from cospine.pipeline.settings import Settings
-from cospine.pipeline.step import Step
-from cospine.pipeline.task_files import combine_runs
+from cospine.pipeline.units import Failure, Job, plan_person
 from cospine.signal.compcor import SLICE_COMPONENTS
 from cospine.stats.model import check_model, read_model
 
 logger = logging.getLogger(__name__)
 
-_DISK = "check free space and permissions of the output folder, or choose another one"
 _OTHER_COLUMNS = 10  # at most, beside harmonics and drift: head motion, cord shifts, CSF, the constant
 _LEAST_STEADY = 8  # volumes without the dummies that tSNR and a reference need
-# about how much of a run's time each step takes, in parts of their sum; for the time left
-_SHARE = {
-    "field": 0.07,
-    "denoise": 0.0,
-    "read": 0.09,
-    "masks": 0.02,
-    "motion": 0.27,
-    "field to run": 0.06,
-    "resample": 0.13,
-    "to anatomy": 0.05,
-    "spaces": 0.15,
-    "noise": 0.07,
-    "statistics": 0.1,
-    "coupling": 0.03,
-    "seeds": 0.05,
-    "quality": 0.05,
-    "write": 0.12,
-    "report": 0.12,
-}
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run or participant that could not be processed."""
-
-    participant: str
-    run: str
-    error: str
 
 
 @dataclass(frozen=True)
@@ -88,18 +49,6 @@ class Outcome:
     def complete(self) -> bool:
         """Whether everything that was asked for was done."""
         return not self.failures and not any(one.severity == "error" for one in self.dataset.findings)
-
-
-@dataclass(frozen=True, eq=False)
-class _Person:
-    """A participant, what its runs share, and what has been written of it already."""
-
-    participant: Participant
-    fields: FieldSources
-    recordings: PhysioSources
-    anatomies: AnatomySources
-    field_steps: dict[str, Step] = field(default_factory=dict)
-    anatomy_steps: dict[Path, Step] = field(default_factory=dict)
 
 
 def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = None) -> Dataset:
@@ -185,7 +134,7 @@ def _check_noise(dataset: Dataset, settings: Settings) -> None:
     dummies = 0 if settings.dummy_scans == "auto" else int(settings.dummy_scans)
     short = []
     for participant in dataset.participants:
-        recorded = participant.physio and "physio" not in settings.ignore
+        recorded = participant.physio and not settings.ignores("physio")
         of_model = Orders.of(settings.pnm_orders).columns + len(settings.slow_responses) if recorded else SLICE_COMPONENTS
         for run in participant.runnable:
             steady = run.volumes - dummies
@@ -199,7 +148,9 @@ def _check_noise(dataset: Dataset, settings: Settings) -> None:
         )
 
 
-def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: Listener = silent) -> Outcome:
+def execute(
+    dataset: Dataset, output_dir: Path, settings: Settings, listen: Listener = silent, say: Callable[[str], None] = logger.info
+) -> Outcome:
     """Process every participant of a dataset that can be processed.
 
     Parameters
@@ -212,6 +163,8 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
         Parameters.
     listen : callable
         Told of every step.
+    say : callable
+        Told what the user should know of workers.
 
     Returns
     -------
@@ -220,140 +173,34 @@ def execute(dataset: Dataset, output_dir: Path, settings: Settings, listen: List
     Raises
     ------
     CoSpineError
-        When the output folder cannot be used.
+        When the output folder or the engine cannot be used.
     """
+    crew = crew_for(dataset.runnable, settings)
     _check_output(dataset.root, output_dir)
-    derivatives = Derivatives(output_dir.resolve(), dataset.root.resolve())
-    derivatives.write_dataset_description(dataset.name)
-    # volumes say how long a run takes, near enough
-    size = {id(run): max(run.volumes, 1) for run in dataset.runnable}
-    total = sum(size.values())
-    done = 0.0
-    reports: list[Path] = []
-    failures: list[Failure] = []
-    for participant in dataset.participants:
-        sections: list[RunSection] = []
-        failed: list[Failure] = []
-        if not participant.runnable and not participant.findings:
-            continue
-        person = _Person(
-            participant,
-            FieldSources(participant, settings),
-            PhysioSources(participant, settings),
-            AnatomySources(participant, settings),
-        )
-        with _log_file(output_dir / "logs" / f"{participant.label}.log"):
-            for run in participant.runnable:
-                part = size[id(run)] / total
-                try:
-                    sections.append(_one_run(run, person, derivatives, settings, listen, done, part))
-                except Exception as error:
-                    failed.append(_failure(participant.label, run.label, error))
-                    listen(Event(participant.label, run.label, "", done + part, failed[-1].error))
-                    if settings.stop_on_first_crash:
-                        break
-                done += part
-            try:
-                done_runs = [run for run in participant.runnable if run.label not in {one.run for one in failed}]
-                combine_runs(derivatives, done_runs)
-                combine_coupling(derivatives, done_runs)
-            except Exception as error:
-                failed.append(_failure(participant.label, "statistics of several runs", error))
-                listen(Event(participant.label, "", "", done, failed[-1].error))
-            failed += [Failure(participant.label, image.name, text) for image, text in person.anatomies.failures.items()]
-            path = output_dir / f"{participant.label}.html"
-            try:
-                said = [(one.run, one.error) for one in failed]
-                derivatives.write_text(
-                    path, participant_page(participant, dataset, sections, said, settings, person.anatomies.made)
-                )
-                reports.append(path)
-            except Exception as error:
-                failed.append(_failure(participant.label, "report", error))
-                listen(Event(participant.label, "", "", done, failed[-1].error))
-        failures += failed
-        if failed and settings.stop_on_first_crash:
-            break
-    return Outcome(dataset, tuple(reports), tuple(failures))
+    job = job_of(dataset, output_dir, settings)
+    people = [one for one in dataset.participants if one.runnable or one.findings]
+    job.derivatives.write_dataset_description(dataset.name)
+    done = carry_out(job, people, crew, settings, Tracker(dataset, listen), say)
+    by_label = {one.participant: one for one in done}
+    # in the order of the dataset, whoever was ready first
+    in_order = [by_label[one.label] for one in people if one.label in by_label]
+    reports = tuple(one.report for one in in_order if one.report is not None)
+    return Outcome(dataset, reports, tuple(failure for one in in_order for failure in one.failures))
 
 
-def _one_run(
-    run: Run,
-    person: _Person,
-    derivatives: Derivatives,
-    settings: Settings,
-    listen: Listener,
-    done: float,
-    part: float,
-) -> RunSection:
-    """Process a run and draw its part of the report; tells of each step."""
-    passed = 0.0
-    last = ""
-
-    def said(step: str) -> None:
-        nonlocal passed, last
-        passed += _SHARE.get(last, 0.0) / sum(_SHARE.values())
-        last = step
-        logger.info("%s: %s", run.label, step)
-        listen(Event(person.participant.label, run.label, step, done + part * passed))
-
-    result = process_run(run, derivatives, settings, person.fields, person.recordings, person.anatomies, said)
-    for source in (result.choice.source, result.choice.other):
-        if source is not None:
-            if source.identifier not in person.field_steps:
-                step = write_source(derivatives, person.participant.label, source, settings)
-                person.field_steps[source.identifier] = step
-            result = replace(result, steps=(person.field_steps[source.identifier], *result.steps))
-    for anatomy in person.anatomies.made:
-        if anatomy.source not in person.anatomy_steps:
-            person.anatomy_steps[anatomy.source] = write_anatomy(derivatives, anatomy, settings)
-    result = replace(result, steps=(*person.anatomy_steps.values(), *result.steps))
-    said("report")
-    section = run_section(result, person.participant, settings)
-    record = {
-        "CoSpine": derivatives.version,
-        "Parameters": settings.parameters(),
-        "Steps": [step.record(derivatives.root, derivatives.raw or derivatives.root) for step in result.steps],
-    }
-    quality = quality_record(section.page, person.anatomies.made, settings)
-    _remove_stale(derivatives, run, result)
-    derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_quality.json", quality)
-    derivatives.write_json(derivatives.root / "logs" / f"{run.prefix}_steps.json", record)
-    listen(Event(person.participant.label, run.label, "", done + part))
-    return section
+def job_of(dataset: Dataset, output_dir: Path, settings: Settings) -> Job:
+    """What every unit of work must know."""
+    output_dir = output_dir.resolve()
+    work = output_dir / "work" if settings.work_dir is None else settings.work_dir.resolve()
+    findings = tuple(one for one in dataset.findings if one.participant is None)
+    about = replace(dataset, root=dataset.root.resolve(), participants=(), findings=findings, index=None)
+    return Job(about, Derivatives(output_dir, dataset.root.resolve()), work, settings)
 
 
-def _remove_stale(derivatives: Derivatives, run: Run, result: RunResult) -> None:
-    """Remove what an earlier execution wrote for this run and this one did not: it would pass for a result of these settings.
-
-    Field maps stay: other runs may have been corrected with them.
-    """
-    record = derivatives.root / "logs" / f"{run.prefix}_steps.json"
-    if not record.is_file():
-        return
-    written = {path for step in result.steps for path in step.outputs}
-    for step in read_json(record).get("Steps", []):
-        for name in step.get("outputs", []):
-            path = derivatives.root / str(name).removeprefix("bids::")
-            own = path.parent.name == "func" or path.is_relative_to(derivatives.root / "fsl")
-            if str(name).startswith("bids::") and path not in written and own:
-                logger.info("%s: %s of an earlier execution removed", run.label, path.name)
-                path.unlink(missing_ok=True)
-                path.with_name(path.name.partition(".")[0] + ".json").unlink(missing_ok=True)
-
-
-def _failure(participant: str, what: str, error: Exception) -> Failure:
-    """What to tell of an error; one that nobody foresaw keeps its traceback in the log."""
-    # for the log file; the terminal hears of it as an event
-    logger.info("%s failed: %s", what, error if isinstance(error, CoSpineError) else traceback.format_exc())
-    if isinstance(error, CoSpineError):
-        return Failure(participant, what, str(error))
-    if isinstance(error, OSError):
-        return Failure(participant, what, str(CoSpineError(error.strerror or str(error), str(error.filename or ""), _DISK)))
-    if isinstance(error, MemoryError):
-        return Failure(participant, what, "out of memory. Close other programs, or process fewer volumes on this machine")
-    text = f"{type(error).__name__}: {error}. This is a fault of CoSpine: the log has the details, please report them"
-    return Failure(participant, what, text)
+def planned(dataset: Dataset, output_dir: Path, settings: Settings) -> tuple[Planned, ...]:
+    """Steps that :func:`execute` would do, and why; it does nothing."""
+    job = job_of(dataset, output_dir, settings)
+    return tuple(one for person in dataset.participants for one in plan_person(job, person))
 
 
 def _check_output(raw: Path, output_dir: Path) -> None:
@@ -368,21 +215,3 @@ def _check_output(raw: Path, output_dir: Path) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CoSpineError(f"cannot be made ({error.strerror})", str(output_dir), "choose a folder you may write to") from error
-
-
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """All that is logged while a participant is processed, in a file of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger("cospine")
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(min(level or logging.INFO, logging.INFO))
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        handler.close()

@@ -140,11 +140,24 @@ class Distortion:
 
 
 class FieldSources:
-    """The fields of one participant, each estimated when a run first needs it."""
+    """The fields of one participant, each estimated when a run first needs it.
 
-    def __init__(self, participant: Participant, settings: Settings) -> None:
+    Parameters
+    ----------
+    participant : Participant
+        Whose field maps.
+    settings : Settings
+        Parameters.
+    make : callable
+        Makes a field of a field map; the pipeline's keeps and writes it too.
+    """
+
+    def __init__(
+        self, participant: Participant, settings: Settings, make: "Callable[[FieldmapSet], Source] | None" = None
+    ) -> None:
         self._participant = participant
         self._settings = settings
+        self._make = make or estimate_source
         self._made: dict[str, Source | CoSpineError] = {}
 
     def choice_for(self, run: Run, said: Callable[[str], None] = lambda _: None) -> Choice:
@@ -156,7 +169,7 @@ class FieldSources:
             When the kind that was asked for is not there or cannot be used.
         """
         wanted = self._settings.field
-        if wanted == "none" or (wanted == "auto" and "fieldmaps" in self._settings.ignore):
+        if wanted == "none" or (wanted == "auto" and self._settings.ignores("fieldmaps")):
             return Choice(None, "distortion correction was switched off", asked_for=True)
         linked = list(self._participant.fieldmaps_of(run))
         missing = [
@@ -207,7 +220,7 @@ class FieldSources:
     def _source(self, fieldmap: FieldmapSet) -> Source | CoSpineError:
         if fieldmap.identifier not in self._made:
             try:
-                self._made[fieldmap.identifier] = estimate_source(fieldmap)
+                self._made[fieldmap.identifier] = self._make(fieldmap)
             except CoSpineError as error:
                 self._made[fieldmap.identifier] = error
         return self._made[fieldmap.identifier]

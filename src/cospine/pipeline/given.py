@@ -1,6 +1,6 @@
 """What the user gives in place of our results, masks, discs and peaks: found, checked before the long work, loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def _check_runs(runs: Sequence[Run], settings: Settings) -> tuple[set[Path], lis
         peaks = given_peaks_file(run, settings)
         if peaks is not None:
             used.add(peaks)
-            if not run.physio or "physio" in settings.ignore:
+            if not run.physio or settings.ignores("physio"):
                 wrong.append(f"{peaks} holds peaks, but {run.prefix} has no recording to put them on (or it is ignored)")
             try:
                 given_peaks(read_tsv(peaks))
@@ -162,17 +162,16 @@ def _check_anatomy(image: Path, settings: Settings, used: set[Path], wrong: list
             wrong.append(f"{path} is not on the grid of {image.name}")
 
 
-def given_anatomy(image: Path, settings: Settings) -> GivenAnatomy:
-    """Load what the user gave in place of results of an anatomical image.
+def given_anatomy(files: Mapping[str, Path]) -> GivenAnatomy:
+    """Load what the user gave in place of results of an anatomical image, see :func:`anatomy_files`.
 
     Raises
     ------
     CoSpineError
         When a mask is empty or cannot be read.
     """
-    files = anatomy_files(anatomy_prefix(image), settings)
     masks = {region: _mask(files[region]) for region in _NAMES if region in files}
-    return GivenAnatomy(**masks, discs=files.get("discs"), files=files)
+    return GivenAnatomy(**masks, discs=files.get("discs"), files=dict(files))
 
 
 def load_discs(path: Path) -> dict[int, NDArray[np.float64]]:

@@ -363,17 +363,22 @@ def share_of_simultaneous(run: Run, model: NoiseModel, stored: NDArray[np.float3
         return None
     if not len(simultaneous_pairs(run.slice_times_s)):
         return None
-    designs = model.designs()
-    if not model.fits:
-        designs = np.broadcast_to(model.drift, (designs.shape[0], *model.drift.shape))
     steady = slice(int(np.argmax(model.rows)), None)
     mean = stored[..., steady].mean(axis=3, dtype=np.float32)
-    residuals = regress(stored, slice_bases(designs, model.rows), keep_mean=False, slice_axis=run.slice_axis, out=stored)
+    residuals = left_of_acquired(run, model, stored)
     try:
         return shared_signal(residuals[..., steady], run.slice_times_s, body_of(mean), axis, slice_axis=run.slice_axis)
     except CoSpineError as error:  # too little body in pairs of slices: a view of brain or neck alone
         logger.info("%s: %s", run.label, error)
         return None
+
+
+def left_of_acquired(run: Run, model: NoiseModel, stored: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What drift, motion and physiology leave of the stored series (x, y, z, t), which is overwritten."""
+    designs = model.designs()
+    if not model.fits:
+        designs = np.broadcast_to(model.drift, (designs.shape[0], *model.drift.shape))
+    return regress(stored, slice_bases(designs, model.rows), keep_mean=False, slice_axis=run.slice_axis, out=stored)
 
 
 def body_of(mean: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -383,7 +388,7 @@ def body_of(mean: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 def _times(run: Run, settings: Settings, volumes: int) -> NDArray[np.float64]:
     """When each slice of each volume was acquired (t, slices), s from the first volume."""
-    stated = None if "slicetiming" in settings.ignore else run.slice_times_s
+    stated = None if settings.ignores("slicetiming") else run.slice_times_s
     return acquisition_times(volumes, run.shape[run.slice_axis], run.tr_s, None if stated is None else np.array(stated))
 
 

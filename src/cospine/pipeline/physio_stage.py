@@ -38,7 +38,7 @@ class PhysioSources:
 
         A recording that cannot be read, or that lies elsewhere in time, is named in the notes and not used.
         """
-        if "physio" in self._settings.ignore:
+        if self._settings.ignores("physio"):
             return Physiology(notes=("Recordings of pulse and breathing were ignored, as asked for.",))
         if not self._participant.physio:
             return Physiology(notes=("There is no recording of pulse or breathing.",))

@@ -1,358 +1,363 @@
-"""One run, from the stored series to the corrected one."""
+"""One run, from the stored series to its part of the report, step by step; what has been done already is left as it is."""
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.anatomy.canal import find_canal
-from cospine.anatomy.segmentation import CordSegmentation, given_segmentation, no_cord, segment_cord
-from cospine.bids import Derivatives, Run, load_bold, load_events
+from cospine.bids import Run, load_events
 from cospine.errors import CoSpineError
 from cospine.pipeline.anatomy_files import write_placement, write_space
-from cospine.pipeline.anatomy_stage import AnatomySources
+from cospine.pipeline.anatomy_stage import Anatomy
+from cospine.pipeline.corrected_run import CorrectedRun, Files
+from cospine.pipeline.coupling_files import write_coupling
 from cospine.pipeline.coupling_stage import couple
-from cospine.pipeline.field_stage import Distortion, FieldSources, as_distorted, correct
-from cospine.pipeline.given import given_files, load_given
+from cospine.pipeline.given import given_peaks_file
+from cospine.pipeline.keeper import Done
 from cospine.pipeline.leakage_stage import find_leaking
-from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
-from cospine.pipeline.noise_stage import Noise, compared_with_task, explained, mean_signals, model_noise, share_of_simultaneous
-from cospine.pipeline.physio_stage import PhysioSources
-from cospine.pipeline.run_files import about_series, basis_of, write_run
+from cospine.pipeline.noise_files import write_clean, write_noise
+from cospine.pipeline.noise_stage import (
+    Noise,
+    compared_with_task,
+    explained,
+    left_of_acquired,
+    mean_signals,
+    model_noise,
+    share_of_simultaneous,
+)
+from cospine.pipeline.person import Person
+from cospine.pipeline.physio_stage import session_of
+from cospine.pipeline.reporting import RunSection, quality_record, run_section
+from cospine.pipeline.run_files import basis_of, slice_timing
+from cospine.pipeline.run_parts import (
+    Coupled,
+    Statistics,
+    displacements,
+)
 from cospine.pipeline.run_result import RunResult
-from cospine.pipeline.sct import segment_with_sct
 from cospine.pipeline.seed_stage import SeedMaps, seed_maps
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.spaces_stage import Placement, Space, bring_to_spaces, place
-from cospine.pipeline.task_files import write_seed
+from cospine.pipeline.tables import confounds_table
+from cospine.pipeline.task_files import write_seed, write_statistics
 from cospine.pipeline.task_stage import first_level
-from cospine.pipeline.thermal_stage import without_thermal_noise
-from cospine.quality import metrics
-from cospine.quality.blur import interpolation_gain
-from cospine.space.grid import Grid
-from cospine.space.resample import Shift, resample_series, spread_volumes
+from cospine.quality.report import Cost
 
 logger = logging.getLogger(__name__)
 
-_MASK_VOLUMES = 30
+_LEFT_OUT = "level minimal leaves it out"
+_DENOISED = "thermal denoising leaves an unknown number of degrees of freedom"
 
 
-def process_run(
-    run: Run,
-    derivatives: Derivatives,
-    settings: Settings,
-    sources: FieldSources,
-    recordings: PhysioSources,
-    anatomies: AnatomySources,
-    said: Callable[[str], None],
-) -> RunResult:
-    """Correct a run for motion and distortion and write all that belongs to it but the report.
+@dataclass(frozen=True, eq=False)
+class ProcessedRun:
+    """A run that has been processed.
+
+    Parameters
+    ----------
+    section : Done
+        Its part of the page.
+    steps : tuple of Done
+        All that made it, those of the person's fields and anatomy first.
+    """
+
+    section: Done[RunSection]
+    steps: tuple[Done[Any], ...]
+
+
+def process_run(run: Run, person: Person) -> ProcessedRun:
+    """Do all steps of a run that are not done yet, and write what belongs to it.
 
     Parameters
     ----------
     run : Run
         One without errors.
-    derivatives : Derivatives
-        Where to write.
-    settings : Settings
-        Parameters.
-    sources : FieldSources
-        The participant's field maps.
-    recordings : PhysioSources
-        The participant's recordings of pulse and breathing.
-    anatomies : AnatomySources
-        The participant's anatomical images.
-    said : callable
-        Called with the name of each step as it begins.
-
-    Returns
-    -------
-    RunResult
+    person : Person
+        Whose it is.
 
     Raises
     ------
     CoSpineError
         When the run cannot be processed: with what, where and remedy.
     """
-    choice = sources.choice_for(run, said)
-    if choice.source is None:
-        logger.warning("%s: NOT corrected for distortion: %s", run.label, choice.reason)
-    said("read")
-    series = load_bold(run)
-    grid = Grid(series.shape[:3], run.affine)
-    slice_times = None
-    if run.slice_times_s is not None and run.slice_axis == 2 and "slicetiming" not in settings.ignore:
-        slice_times = np.array(run.slice_times_s)
-    dummies = count_dummies(series, settings.dummy_scans)
+    return _Process(run, person).all()
 
-    tsnr_raw = metrics.tsnr(series[..., dummies:])
-    thermal = None
-    if settings.denoise == "mppca":
-        said("denoise")
-        series, thermal = without_thermal_noise(run, series, dummies)
 
-    said("masks")
-    files = given_files(run, settings)
-    given = load_given(files)
-    # a mask is given in the space of the corrected series, motion is followed in the distorted one
-    shown = Given(
-        **{
-            name: None if mask is None else as_distorted(mask, choice, run, grid)
-            for name, mask in (("brain", given.brain), ("cord", given.cord))
-        }
-    )
-    some = spread_volumes(series.shape[3], _MASK_VOLUMES, dummies)
-    rough = series[..., some].mean(axis=3, dtype=np.float32)
-    masks = find_masks(rough, grid, settings.regions, shown, run.slice_axis)
-    if not masks.brain.any() and not masks.cord.found:
-        raise CoSpineError(
-            f"neither brain ({masks.brain_reason}) nor cord ({masks.cord.reason}) was found",
-            str(run.bold),
-            "check the image and its orientation, or give a mask with --cord-mask or --overrides",
-        )
+class _Process(CorrectedRun):
+    """All steps of a run."""
 
-    said("motion")
-    motion = follow_motion(
-        series,
-        grid,
-        run.tr_s,
-        slice_times,
-        masks,
-        regions=settings.regions,
-        given=shown,
-        dummies=dummies,
-        slice_axis=run.slice_axis,
-    )
+    def all(self) -> ProcessedRun:
+        """Every step that the settings ask for."""
+        section = self.report
+        self.keeper.forget_others(self.person.unit_of(self.run), [one.record.name for one in self.steps])
+        return ProcessedRun(section, (*self._shared, *self.steps))
 
-    distortion = None
-    if choice.source is not None:
-        said("field to run")
-        distortion = correct(run, choice, motion, grid, jacobian="fmap-jacobian" not in settings.ignore)
-    brain = motion.masks.brain
-    if distortion is not None:
-        choice = distortion.choice  # with what was checked on the way to the run
-        brain = _in_place(brain, given.brain, distortion)
+    @property
+    def _shared(self) -> tuple[Done[Any], ...]:
+        """Steps of the person that the run builds on."""
+        anatomy, _ = self.anatomy
+        return (*self.person.fields_of(self.run), *(() if anatomy is None else (anatomy,)))
 
-    said("resample")
-    steady = series[..., dummies:]
-    # what correction began with: it takes no credit for what denoising did
-    tsnr_before = tsnr_raw if thermal is None else metrics.tsnr(steady)
-    sd_before = metrics.temporal_sd(steady)
-    noise_sd = thermal_noise(steady, motion.reference)
-    corrected = resample_series(series, motion.matrices, shift=None if distortion is None else distortion.shift)
-    del steady
+    # --- the person's anatomy and the templates --------------------------------------------------------------------------
 
-    mean, sd = metrics.mean_image(corrected[..., dummies:]), metrics.temporal_sd(corrected[..., dummies:])
-    cord_found = cord_of(mean, grid, brain, motion, distortion, given.cord, settings)
-    cord_mask = cord_found.mask
+    @cached_property
+    def anatomy(self) -> tuple[Done[Anatomy] | None, str]:
+        """The anatomy of the person, and why there is none."""
+        return self.person.anatomies.of(self.run)
 
-    anatomy, unplaced = anatomies.of(run, said)
-    placement, space_files = None, tuple[Path, ...]()
-    if anatomy is not None:
-        said("to anatomy")
-        try:
-            placement = place(mean, grid, brain, cord_found, anatomy)
-        except CoSpineError as error:
-            unplaced = str(error)
-            logger.warning("%s: not aligned to %s: %s", run.label, anatomy.source.name, error)
-    if placement is not None:
-        said("spaces")
-        about = about_series(run, motion, choice, distortion, thermal, dummies, derivatives)
-        placement, space_files = _to_spaces(
-            run, placement, derivatives, settings, grid, series, motion, distortion, dummies, noise_sd, about
-        )
-    events = () if "events" in settings.ignore else load_events(run)
-    noise, statistics, no_task = None, None, "level minimal leaves it out"
-    coupled, no_coupling = None, no_task
-    seeds: tuple[SeedMaps, ...] = ()
-    seed_files: list[Path] = []
-    if settings.level == "full":
-        said("noise")
-        physiology = recordings.of(run)
-        model = model_noise(run, grid, motion, physiology, settings, corrected, mean, sd, brain, cord_mask, dummies)
-        # after denoising nobody knows how many degrees of freedom are left
-        tests = explained(run, model, corrected, brain, cord_mask, grid) if thermal is None else None
-        task = compared_with_task(run, model, events)
-        shared = share_of_simultaneous(run, model, series)  # and from here on the series is what the model leaves of it
-        if thermal is None:
-            said("statistics")
+    @cached_property
+    def placement(self) -> Done[tuple[Placement | None, str]]:
+        """Where the run lies in the anatomy, or why that is not known."""
+        anatomy, why = self.anatomy
+        run = self.run
+
+        def compute(_: Settings) -> tuple[tuple[Placement | None, str], Files]:
+            if anatomy is None:
+                return (None, why), ()
+            masks = self.masks.value
             try:
-                statistics, no_task = first_level(run, grid, model, settings, corrected, brain, cord_mask, placement)
-            except CoSpineError as error:  # events that fit no model are no reason to lose the run
-                no_task = str(error)
-                logger.warning("%s: no statistics: %s", run.label, error)
-            said("coupling")
-            shift = None if distortion is None else distortion.shift
-            leaking = None
-            if placement is not None and slice_times is not None:  # without them there is no coupling to free of it
-                leaking = find_leaking(run, shared, series, motion, shift, model, statistics)
-            try:
-                coupled, no_coupling = couple(
-                    run, grid, model, statistics, corrected, mean, brain, cord_mask, placement, slice_times, leaking
-                )
+                placed = place(self.corrected.value.mean, self.grid, masks.brain, masks.cord, anatomy.value)
             except CoSpineError as error:
-                no_coupling = str(error)
+                logger.warning("%s: not aligned to %s: %s", run.label, anatomy.value.source.name, error)
+                return (None, str(error)), ()
+            about = {"Sources": [self.out.source(run.bold)]}
+            return (placed, ""), tuple(write_placement(self.out, run, placed, self.grid.affine, about))
+
+        after = [self.corrected, self.masks, *(() if anatomy is None else (anatomy,))]
+        return self.step("placement", compute, facts=[self.facts, why], after=after)
+
+    @cached_property
+    def spaces(self) -> Done[Placement | None]:
+        """The series in the spaces of templates; the placement with its means there."""
+        run = self.run
+
+        def compute(settings: Settings) -> tuple[Placement | None, Files]:
+            placement, _ = self.placement.value
+            if placement is None:
+                return None, ()
+            series, motion = self.series.stored(), self.motion.value
+            written: list[Path] = []
+
+            def write(space: Space, volumes: Iterator[NDArray[np.float32]]) -> None:
+                bounds, noise_sd = space.bounds(series), self.corrected.value.noise_sd
+                written.extend(write_space(self.out, run, placement.anatomy, space, volumes, bounds, noise_sd, self.about()))
+
+            dummies = self.stored.value.dummies
+            done = bring_to_spaces(run, placement, settings, self.grid, series, motion.matrices, self.shift, dummies, write)
+            return done, tuple(written)
+
+        before = [*self.before_motion, self.motion, self.undistorted, self.corrected, self.placement]
+        return self.step("spaces", compute, files=[run.bold], after=before)
+
+    # --- noise, task and coupling ----------------------------------------------------------------------------------------
+
+    @property
+    def _events(self) -> list[Path]:
+        return [] if self.run.events is None else [self.run.events]
+
+    @cached_property
+    def noise(self) -> Done[Noise | None]:
+        """The physiological noise model, and the confounds."""
+        run, person = self.run, self.person
+        beside = [path for path in person.participant.physio if path.parent == run.bold.parent]
+        peaks = given_peaks_file(run, self.settings)
+
+        def compute(settings: Settings) -> tuple[Noise | None, Files]:
+            motion, maps, masks = self.motion.value, self.corrected.value, self.masks.value
+            corrected = self.series.corrected()
+            noise, written = None, list[Path]()
+            if settings.level == "full":
+                settings.ignores("physio")  # the recordings are read under unwatched settings, and their files named below
+                model = model_noise(
+                    run, self.grid, motion, person.recordings.of(run), settings, corrected, maps.mean, maps.sd, masks.brain,
+                    masks.cord.mask, self.stored.value.dummies,
+                )  # fmt: skip
+                # after denoising nobody knows how many degrees of freedom are left
+                tests = None
+                if self.denoised is None:
+                    tests = explained(run, model, corrected, masks.brain, masks.cord.mask, self.grid)
+                task = compared_with_task(run, model, self.events(settings))
+                acquired = self.series.take_stored()
+                shared = share_of_simultaneous(run, model, acquired)  # and it is what the model leaves of it
+                if shared is not None:
+                    self.series.left_is(acquired)
+                noise = Noise(model, mean_signals(corrected, masks.brain, model.tissue), tests, shared, task)
+                written += write_noise(self.out, run, noise, self.grid, settings, self.basis())
+            columns, about = confounds_table(
+                motion.head, motion.cord, *displacements(motion), masks.dvars, self.stored.value.dummies, noise,
+                settings.high_pass,
+            )  # fmt: skip
+            return noise, (*written, self.writer.confounds(columns, about))
+
+        recorded = [person.participant.physio_sidecars.get(path) for path in beside]
+        sessions = [vars(session_of(one)) for one in person.participant.runs if one.session == run.session]
+        return self.step(
+            "noise",
+            compute,
+            files=[run.bold, *beside, *run.physio, *self._events, *([] if peaks is None else [peaks])],
+            facts=[self.facts, recorded, sessions],
+            after=[*self.before_motion, self.motion, self.undistorted, self.corrected, self.masks],
+        )
+
+    def events(self, settings: Settings) -> tuple[tuple[float, float, str], ...]:
+        """What happened: onset s, duration s, name."""
+        return () if settings.ignores("events") else load_events(self.run)
+
+    @cached_property
+    def statistics(self) -> Done[Statistics]:
+        """First level."""
+        run = self.run
+
+        def compute(settings: Settings) -> tuple[Statistics, Files]:
+            noise, masks = self.noise.value, self.masks.value
+            if noise is None:
+                return Statistics(None, _LEFT_OUT), ()
+            if self.denoised is not None:
+                return Statistics(None, _DENOISED), ()
+            try:
+                found, why = first_level(
+                    run, self.grid, noise.model, settings, self.series.corrected(), masks.brain, masks.cord.mask,
+                    self.spaces.value,
+                )  # fmt: skip
+            except CoSpineError as error:  # events that fit no model are no reason to lose the run
+                logger.warning("%s: no statistics: %s", run.label, error)
+                return Statistics(None, str(error)), ()
+            if found is None:
+                return Statistics(None, why), ()
+            undistorted = self.undistorted.value
+            basis = basis_of(run, undistorted.choice, undistorted.distortion, self.out)
+            return Statistics(found, ""), write_statistics(self.out, run, found, self.grid, basis)
+
+        after = [self.corrected, self.masks, self.spaces, self.noise]
+        return self.step("statistics", compute, files=self._events, after=after)
+
+    @cached_property
+    def coupling(self) -> Done[Coupled]:
+        """Coupling of brain and cord, and maps of seeds."""
+        run = self.run
+
+        def compute(settings: Settings) -> tuple[Coupled, Files]:
+            noise, task, masks, placement = self.noise.value, self.statistics.value, self.masks.value, self.spaces.value
+            lost = f", so no maps of the seeds {', '.join(settings.seed_regions)}" if settings.seed_regions else ""
+            if noise is None or self.denoised is not None:
+                return Coupled(None, (_LEFT_OUT if noise is None else _DENOISED) + lost), ()
+            model, corrected, brain, cord = noise.model, self.series.corrected(), masks.brain, masks.cord.mask
+            slice_times = self.slice_times(settings)
+            leaking = None
+            # without them there is no coupling to free of it
+            if placement is not None and slice_times is not None and noise.shared is not None and noise.shared.leaks:
+                left = self.series.left(lambda stored: left_of_acquired(run, model, stored))
+                leaking = find_leaking(run, noise.shared, left, self.motion.value, self.shift, model, task.found)
+            try:
+                found, why = couple(
+                    run, self.grid, model, task.found, corrected, self.corrected.value.mean, brain, cord, placement,
+                    slice_times, leaking,
+                )  # fmt: skip
+            except CoSpineError as error:
                 logger.warning("%s: no coupling: %s", run.label, error)
-            if coupled is not None and settings.seed_regions:
+                found, why = None, str(error)
+            if found is None:
+                return Coupled(None, why + lost), ()
+            seeds: tuple[SeedMaps, ...] = ()
+            written: list[Path] = []
+            if settings.seed_regions:
                 assert placement is not None  # else there is no coupling
                 assert slice_times is not None
-                said("seeds")
-                basis = basis_of(run, choice, distortion, derivatives)
+                self.keeper.said("seeds")
+                undistorted = self.undistorted.value
+                basis = basis_of(run, undistorted.choice, undistorted.distortion, self.out)
                 seeds, notes = seed_maps(
-                    run, grid, model, statistics, coupled, settings, corrected, brain, cord_mask, placement, slice_times, leaking,
-                    lambda seed: seed_files.extend(write_seed(derivatives, run, seed, statistics, grid, basis)),
+                    run, self.grid, model, task.found, found, settings, corrected, brain, cord, placement, slice_times, leaking,
+                    lambda seed: written.extend(write_seed(self.out, run, seed, task.found, self.grid, basis)),
                 )  # fmt: skip
-                coupled = replace(coupled, notes=(*coupled.notes, *notes))
-        else:
-            no_task = no_coupling = "thermal denoising leaves an unknown number of degrees of freedom"
-        noise = Noise(model, mean_signals(corrected, brain, model.tissue), tests, shared, task)
-        if settings.seed_regions and coupled is None:
-            no_coupling += f", so no maps of the seeds {', '.join(settings.seed_regions)}"
-    del series
+                found = replace(found, notes=(*found.notes, *notes))
+            return Coupled(found, "", seeds), (*write_coupling(self.out, run, found), *written)
 
-    said("quality")
-    inside = brain | cord_mask
-    head, cord = motion.head, motion.cord
-    result = RunResult(
-        run=run,
-        grid=grid,
-        motion=motion,
-        choice=choice,
-        distortion=distortion,
-        brain=brain,
-        cord=cord_mask,
-        segmentation=cord_found,
-        placement=placement,
-        unplaced=unplaced,
-        dummies=dummies,
-        displacement=None if head is None else metrics.framewise_displacement(head.parameters),
-        cord_displacement=None if cord is None else metrics.cord_framewise_displacement(cord.shift_mm),
-        dvars=metrics.dvars(corrected, inside),
-        tsnr_raw=tsnr_raw,
-        tsnr_before=tsnr_before,
-        tsnr=metrics.tsnr(corrected[..., dummies:]),
-        blur_gain={
-            name: blur_gain(motion.matrices, mask, None if distortion is None else distortion.shift)
-            for name, mask in (("brain", brain), ("cord", cord_mask))
-            if mask.any()
-        },
-        noise=noise,
-        thermal=thermal,
-        task=statistics,
-        no_task=no_task,
-        coupling=coupled,
-        no_coupling=no_coupling,
-        seeds=seeds,
-        sd_before=sd_before,
-        sd=sd,
-        mean=mean,
-        series=corrected,
-        events=events,
-        slice_times_used=slice_times is not None,
-        ignored=settings.ignore,
-        given=files,
-    )
+        after = [*self.before_motion, self.motion, self.undistorted, self.corrected, self.masks, self.spaces]
+        return self.step("coupling", compute, files=[run.bold], after=[*after, self.noise, self.statistics])
 
-    said("write")
-    steps = write_run(result, derivatives, settings, noise_sd, space_files, tuple(seed_files))
-    return RunResult(**{**vars(result), "steps": steps})
+    @cached_property
+    def clean(self) -> Done[None] | None:
+        """The series with noise regressed out, when that was asked for."""
+        if not self.settings.clean or self.settings.level != "full":
+            return None
 
+        def compute(_: Settings) -> tuple[None, Files]:
+            noise = self.noise.value
+            assert noise is not None  # level full
+            reference = self.out.uri(self.out.path(self.run, "boldref", desc="coreg"))
+            sidecar = {**self.about(), "SpatialReference": reference, **slice_timing(self.run)}
+            series, noise_sd = self.series.corrected(), self.corrected.value.noise_sd
+            return None, write_clean(self.out, self.run, noise.model, series, self.grid, sidecar, noise_sd)
 
-def _to_spaces(
-    run: Run,
-    placement: Placement,
-    out: Derivatives,
-    settings: Settings,
-    grid: Grid,
-    series: NDArray,
-    motion: Motion,
-    distortion: Distortion | None,
-    dummies: int,
-    noise_sd: float,
-    about: dict[str, Any],
-) -> tuple[Placement, tuple[Path, ...]]:
-    """Write a run's place in its person's anatomy, and its series in the spaces of templates."""
-    files = write_placement(out, run, placement, grid.affine, {"Sources": about["Sources"]})
+        return self.step("clean", compute, after=[self.undistorted, self.corrected, self.noise])
 
-    def write(space: Space, volumes: Iterator[NDArray[np.float32]]) -> None:
-        files.extend(write_space(out, run, placement.anatomy, space, volumes, space.bounds(series), noise_sd, about))
+    # --- the report ------------------------------------------------------------------------------------------------------
 
-    shift = None if distortion is None else distortion.shift
-    done = bring_to_spaces(run, placement, settings, grid, series, motion.matrices, shift, dummies, write)
-    return done, tuple(files)
+    @cached_property
+    def report(self) -> Done[RunSection]:
+        """The run's part of the page, and what a machine reads of it."""
+        run, participant = self.run, self.person.participant
+        last = [self.coupling, *(() if self.clean is None else (self.clean,))]
+        anatomy, _ = self.anatomy
 
+        def compute(settings: Settings) -> tuple[RunSection, Files]:
+            section = run_section(self.result(settings), participant, settings)
+            anatomies = () if anatomy is None else (anatomy.value,)
+            path = self.out.root / "logs" / f"{run.prefix}_quality.json"
+            self.out.write_json(path, quality_record(section.page, anatomies, settings))
+            return section, (path,)
 
-def cord_of(
-    mean: NDArray,
-    grid: Grid,
-    brain: NDArray[np.bool_],
-    motion: Motion,
-    distortion: Distortion | None,
-    given: NDArray[np.bool_] | None,
-    settings: Settings,
-) -> CordSegmentation:
-    """The cord in the corrected mean: as it was given, else segmented there, where it is sharper and in its true place.
+        linked = [[one.identifier, one.kind, how] for one, how in participant.fieldmaps_of(run)]
+        findings = [vars(one) for one in run.findings]
+        after = [*self.steps, *last, *(() if anatomy is None else (anatomy,))]
+        return self.step("report", compute, files=self._events, facts=[self.facts, linked, findings], after=after)
 
-    Where that finds none, the one that motion was followed in stands, brought to the corrected space.
-    """
-    followed = motion.masks.cord
-    if not followed.found:
-        return no_cord(grid, followed.reason)
-    if given is not None:
-        return given_segmentation(given, grid)
-    if settings.cord_seg == "sct":
-        return given_segmentation(segment_with_sct(mean, grid) & ~brain, grid)
-    canal = find_canal(mean, grid, brain)
-    found = no_cord(grid, canal.reason) if canal.reason else segment_cord(mean, grid, brain, canal.points(grid))
-    if found.found:
-        return found
-    logger.warning("no cord was found in the corrected mean (%s): the mask of the distorted one is used", found.reason)
-    return given_segmentation(followed.mask if distortion is None else distortion.undistorted_mask(followed.mask), grid)
-
-
-def _in_place(mask: NDArray[np.bool_], given: NDArray[np.bool_] | None, distortion: Distortion) -> NDArray[np.bool_]:
-    """A mask of the distorted reference in the space of the corrected series: as it was given, else brought there."""
-    if given is not None and mask.any():
-        return given
-    return distortion.undistorted_mask(mask)
-
-
-def thermal_noise(series: NDArray, reference: NDArray) -> float:
-    """SD of the quietest tissue from volume to volume: what rounding must stay below.
-
-    Parameters
-    ----------
-    series : ndarray (x, y, z, t)
-        Stored series.
-    reference : ndarray (x, y, z)
-        Mean; the brighter half of what has signal is looked at.
-    """
-    bright = np.flatnonzero((reference > 0.3 * np.percentile(reference, 98)).ravel(order="F"))
-    bright = bright[:: max(1, len(bright) // 5000)]
-    voxels = series.reshape(-1, series.shape[3], order="F")[bright].astype(np.float64)
-    # differences of neighbours in time leave drift and slow physiology out
-    return float(np.percentile(np.diff(voxels, axis=1).std(axis=1) / np.sqrt(2), 5)) if len(bright) else 0.0
-
-
-def blur_gain(matrices: NDArray, mask: NDArray, shift: Shift | None = None) -> float:
-    """Factor by which interpolation alone raises tSNR in a mask, from the shifts the volumes had there.
-
-    Parameters
-    ----------
-    matrices : ndarray (t, slices, 4, 4)
-        Reference voxel to stored voxel.
-    mask : ndarray (x, y, z), bool
-        Not empty.
-    shift : Shift, optional
-        Distortion.
-    """
-    where = np.argwhere(mask)
-    where = np.pad(where[:: max(1, len(where) // 500)], ((0, 0), (0, 1)), constant_values=1)
-    moved = np.einsum("tnij,nj->tni", matrices[:, where[:, 2], :3], where) - where[:, :3]
-    if shift is not None:
-        moved[..., shift.axis] += shift.voxels[tuple(where[:, :3].T)]
-    return interpolation_gain(moved)
+    def result(self, settings: Settings) -> RunResult:
+        """All that is known of the run."""
+        motion, found, masks, noise = self.motion.value, self.undistorted.value, self.masks.value, self.noise.value
+        corrected, statistics, coupled = self.corrected.value, self.statistics.value, self.coupling.value
+        head, cord = displacements(motion)
+        steps = (*self._shared, *self.steps)
+        return RunResult(
+            run=self.run,
+            grid=self.grid,
+            motion=motion,
+            choice=found.choice,
+            distortion=found.distortion,
+            brain=masks.brain,
+            cord=masks.cord.mask,
+            segmentation=masks.cord,
+            placement=self.spaces.value,
+            unplaced=self.placement.value[1],
+            dummies=self.stored.value.dummies,
+            displacement=head,
+            cord_displacement=cord,
+            dvars=masks.dvars,
+            tsnr_raw=self.stored.value.tsnr,
+            tsnr_before=corrected.tsnr_before,
+            tsnr=corrected.tsnr,
+            blur_gain=masks.blur_gain,
+            noise=noise,
+            thermal=self.thermal,
+            task=statistics.found,
+            no_task=statistics.why,
+            coupling=coupled.found,
+            no_coupling=coupled.why,
+            seeds=coupled.seeds,
+            sd_before=corrected.sd_before,
+            sd=corrected.sd,
+            mean=corrected.mean,
+            series=self.series.corrected(),
+            events=self.events(settings),
+            slice_times_used=self.slice_times(settings) is not None,
+            ignored=settings.ignore,
+            given=self.given,
+            outputs=tuple(path for step in steps for path in step.outputs),
+            costs=tuple(Cost(one.name, one.seconds, one.peak_bytes / 1e9) for one in (step.record for step in steps)),
+        )

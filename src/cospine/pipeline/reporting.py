@@ -94,6 +94,7 @@ def run_section(result: RunResult, participant: Participant, settings: Settings)
         figures=(*_figures(result, field, breathing), *(one for part in parts for one in part.figures())),
         notes=(*notes, *(note for part in parts for note in part.notes())),
         outputs=_outputs(result),
+        costs=result.costs,
         further={**_further(result), **field.further(), **{name: v for part in parts for name, v in part.further().items()}},
     )
     text = motion_methods(
@@ -125,7 +126,7 @@ def participant_page(
     participant : Participant
         Whose page it is.
     dataset : Dataset
-        Where the person belongs.
+        Where the person belongs; its findings are those about no person.
     sections : sequence of RunSection
         Runs that were processed.
     failures : sequence of (run, why)
@@ -138,8 +139,8 @@ def participant_page(
     anatomical = [AnatomyReport(one, settings.cord_seg) for one in anatomies]
     texts = [*(one.methods() for one in anatomical), *(section.methods for section in sections)]
     opening = [text for section in sections for text in section.methods.paragraphs[:1]]
-    shown = {id(one) for section in sections for one in section.page.findings}
-    findings = tuple(one for one in dataset.findings if one.participant in (None, participant.label) and id(one) not in shown)
+    shown = {one for section in sections for one in section.page.findings}
+    findings = tuple(one for one in (*dataset.findings, *participant.findings) if one not in shown)
     paragraphs = dict.fromkeys([*opening, *(text for methods in texts for text in methods.paragraphs)])
     citations = dict.fromkeys(text for methods in texts for text in methods.citations)
     report = ParticipantReport(
@@ -327,7 +328,6 @@ def _figures(
 
 
 def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
-    written = [path for step in result.steps for path in step.outputs]
     said = {
         "desc-hmc_boldref": "reference that motion is measured to",
         "desc-coreg_boldref": "mean of the corrected series",
@@ -363,7 +363,7 @@ def _outputs(result: RunResult) -> tuple[tuple[str, str], ...]:
     }
     return tuple(
         (f"{path.parent.name}/{path.name}", next((text for key, text in said.items() if key in path.name), ""))
-        for path in written
+        for path in result.outputs
     )
 
 

@@ -1,30 +1,27 @@
 """What a run writes of masks, motion, the corrected series and its quality; and a participant's field maps."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from cospine.anatomy.segmentation import CordSegmentation
 from cospine.bids import Derivatives, Run
-from cospine.motion.brain import HeadMotion
-from cospine.pipeline.anatomy_files import cord_method
-from cospine.pipeline.coupling_files import write_coupling
 from cospine.pipeline.field_stage import Choice, Distortion, Source
-from cospine.pipeline.given import given_peaks_file
 from cospine.pipeline.motion_stage import Motion
-from cospine.pipeline.noise_files import write_clean, write_noise
-from cospine.pipeline.run_result import RunResult
-from cospine.pipeline.settings import Settings
-from cospine.pipeline.step import Step
-from cospine.pipeline.tables import confounds_table, cord_table, head_table
-from cospine.pipeline.task_files import write_statistics
-from cospine.pipeline.thermal_stage import Thermal, write_thermal
+from cospine.pipeline.tables import cord_table, head_table
+from cospine.pipeline.thermal_stage import Thermal
+from cospine.space.grid import Grid
 from cospine.space.io import itk_series
 
 VERSIONS = {
-    "denoise": "1", "masks": "3", "motion": "3", "field": "1", "resample": "2", "spaces": "2", "noise": "1",
-    "statistics": "1", "coupling": "2", "quality": "3",
+    "anatomy": "2", "field": "1", "read": "1", "denoise": "1", "motion": "3", "distortion": "1", "resample": "2", "masks": "3",
+    "placement": "2", "spaces": "2", "noise": "1", "statistics": "1", "coupling": "2", "clean": "1", "report": "3",
+    "several runs": "1",
 }  # fmt: skip
+"""Of each step: raised when the same inputs and parameters would give another result."""
 
 
 def about_series(
@@ -47,132 +44,101 @@ def about_series(
         "SkullStripped": False,
         "HeadMotionCorrected": motion.head is not None,
         "CordMotionCorrected": motion.cord is not None,
-        **_corrected_with(run, choice, distortion, out),
+        **corrected_with(run, choice, distortion, out),
         "NonSteadyStateVolumes": dummies,
         "ThermalDenoising": "none" if thermal is None else thermal.method,
     }
 
 
-def write_run(
-    result: RunResult,
-    out: Derivatives,
-    settings: Settings,
-    noise_sd: float,
-    space_files: tuple[Path, ...],
-    seed_files: tuple[Path, ...],
-) -> tuple[Step, ...]:
-    """Write a run's results; returns the steps that made them."""
-    run, grid, motion = result.run, result.grid, result.motion
-    basis: dict[str, Any] = {"Sources": [out.source(run.bold)]}
-    corrected_with = _corrected_with(run, result.choice, result.distortion, out)
-    masks_written, motion_written, quality_written = [], [], []
+@dataclass(frozen=True, eq=False)
+class RunWriter:
+    """Writes what steps find of one run.
 
-    def image(name: str, data: NDArray, where: list[Path], about: dict[str, Any], **entities: str) -> Path:
-        path = out.path(run, name, **entities)
-        out.write_image(path, data, grid.affine, {**basis, **about})
-        where.append(path)
+    Parameters
+    ----------
+    out : Derivatives
+        Where.
+    run : Run
+    grid : Grid
+        Of the stored and of the corrected series.
+    """
+
+    out: Derivatives
+    run: Run
+    grid: Grid
+
+    def image(self, name: str, data: NDArray, about: Mapping[str, Any], **entities: str) -> Path:
+        """Write a map on the run's grid."""
+        path = self.out.path(self.run, name, **entities)
+        self.out.write_image(path, data, self.grid.affine, {"Sources": [self.out.source(self.run.bold)], **about})
         return path
 
-    for region, mask in result.regions.items():
-        entities = {"desc": "brain"} if region == "brain" else {"label": "SC"}
-        about: dict[str, Any] = {"Type": "Brain" if region == "brain" else "ROI"}
-        if region in result.given:
-            about["Description"] = f"Given by the user: {result.given[region].name}"
-        elif region == "cord":
-            confidence = [round(float(c), 3) for c in result.segmentation.confidence]
-            about |= {"Description": cord_method(settings), "SliceAxis": result.segmentation.slice_axis, "Confidence": confidence}
-        image("mask", mask, masks_written, {**about, **corrected_with}, **entities)
-    image(
-        "boldref",
-        motion.reference,
-        motion_written,
-        {
-            "Description": "Mean of the volumes aligned to each other, distorted as acquired; motion is measured to it",
-            "DistortionCorrected": False,
-        },
-        desc="hmc",
-    )
-    corrected = image(
-        "boldref",
-        result.mean,
-        motion_written,
-        {
-            "Description": "Temporal mean of the corrected series: grid and space of masks and preprocessed BOLD",
-            **corrected_with,
-        },
-        desc="coreg",
-    )
-    if motion.head is not None:
-        _write_head(out, run, motion.head, motion_written)
-    if motion.cord is not None:
-        path = out.path(run, "timeseries", ".tsv", desc="cordmotion")
-        out.write_tsv(path, *cord_table(motion.cord))
-        motion_written.append(path)
-    confounds = out.path(run, "timeseries", ".tsv", desc="confounds")
-    columns, about = confounds_table(
-        motion.head, motion.cord, result.displacement, result.cord_displacement, result.dvars, result.dummies, result.noise,
-        settings.high_pass,
-    )  # fmt: skip
-    out.write_tsv(confounds, columns, about)
-    quality_written.append(confounds)
-    tsnr_is = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
-    distorted = {**tsnr_is, "DistortionCorrected": False}
-    image("boldmap", result.tsnr_raw, quality_written, distorted, desc="raw", stat="tsnr")
-    image("boldmap", result.tsnr, quality_written, {**tsnr_is, **corrected_with}, desc="preproc", stat="tsnr")
-    bold = out.path(run, "bold", desc="preproc")
-    sidecar = about_series(run, motion, result.choice, result.distortion, result.thermal, result.dummies, out)
-    sidecar["SpatialReference"] = out.uri(corrected)
-    if run.slice_times_s is not None:  # in stored order, whatever the order of the sidecar
-        sidecar |= {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
-    out.write_bold(bold, result.series, grid.affine, run.tr_s, sidecar, noise_sd=noise_sd)
-    noise_written: list[Path] = []
-    physio: list[Path] = []
-    if result.noise is not None:
-        noise_written += write_noise(out, run, result.noise, grid, settings, corrected_with)
-        physio = result.noise.model.physiology.files
-        if settings.clean:
-            noise_written += write_clean(out, run, result.noise.model, result.series, grid, sidecar, noise_sd)
-        peaks = given_peaks_file(run, settings)
-        physio += [] if peaks is None else [peaks]
-    statistics: tuple[Path, ...] = ()
-    if result.task is not None:
-        statistics = write_statistics(out, run, result.task, grid, basis_of(run, result.choice, result.distortion, out))
-    coupled = () if result.coupling is None else write_coupling(out, run, result.coupling)
-    coupled += seed_files
-    parameters = settings.parameters()
-    source = result.choice.source
-    fields = () if source is None else source.fieldmap.images
-    phase = () if result.thermal is None or result.thermal.phase is None else (result.thermal.phase,)
-    files = (run.bold, *phase, *result.given.values(), *fields)
-    denoised = ()
-    if result.thermal is not None:
-        written = write_thermal(out, run, result.thermal, grid)
-        denoised = (Step("denoise", VERSIONS["denoise"], (run.bold, *phase), parameters, written),)
-    spaces = ()
-    if result.placement is not None:
-        anatomy = (result.placement.anatomy.source, *result.placement.anatomy.given.values())
-        spaces = (Step("spaces", VERSIONS["spaces"], (*files, *anatomy, *motion_written), parameters, space_files),)
-    events = () if run.events is None else (run.events,)
-    modelled = (*files, bold, *physio, *events, *(() if settings.model is None else (settings.model,)))
-    return (
-        *denoised,
-        Step("masks", VERSIONS["masks"], files, parameters, tuple(masks_written)),
-        Step("motion", VERSIONS["motion"], (*files, *masks_written), parameters, tuple(motion_written)),
-        Step("resample", VERSIONS["resample"], (*files, *motion_written), parameters, (bold,)),
-        *spaces,
-        Step("noise", VERSIONS["noise"], (*files, bold, *physio), parameters, tuple(noise_written)),
-        *((Step("statistics", VERSIONS["statistics"], modelled, parameters, statistics),) if statistics else ()),
-        *((Step("coupling", VERSIONS["coupling"], modelled, parameters, coupled),) if coupled else ()),
-        Step("quality", VERSIONS["quality"], (*files, bold), parameters, tuple(quality_written)),
-    )
+    def masks(
+        self, found: Mapping[str, NDArray], cord: CordSegmentation, given: Mapping[str, Path], basis: Mapping[str, Any], how: str
+    ) -> tuple[Path, ...]:
+        """Masks of the regions that were found; `how` says what segmented the cord."""
+        written = []
+        for region, mask in found.items():
+            entities = {"desc": "brain"} if region == "brain" else {"label": "SC"}
+            about: dict[str, Any] = {"Type": "Brain" if region == "brain" else "ROI"}
+            if region in given:
+                about["Description"] = f"Given by the user: {given[region].name}"
+            elif region == "cord":
+                confidence = [round(float(c), 3) for c in cord.confidence]
+                about |= {"Description": how, "SliceAxis": cord.slice_axis, "Confidence": confidence}
+            written.append(self.image("mask", mask, {**about, **basis}, **entities))
+        return tuple(written)
+
+    def motion(self, motion: Motion) -> tuple[Path, ...]:
+        """The reference that motion is measured to, and head and cord motion."""
+        said = "Mean of the volumes aligned to each other, distorted as acquired; motion is measured to it"
+        about = {"Description": said, "DistortionCorrected": False}
+        written = [self.image("boldref", motion.reference, about, desc="hmc")]
+        if motion.head is not None:
+            written.append(self.out.path(self.run, "timeseries", ".tsv", desc="headmotion"))
+            self.out.write_tsv(written[-1], *head_table(motion.head))
+            written.append(self.out.path(self.run, "xfm", ".txt", from_="orig", to="boldref", mode="image", desc="hmc"))
+            self.out.write_text(written[-1], itk_series(motion.head.poses, motion.head.centre))
+        if motion.cord is not None:
+            written.append(self.out.path(self.run, "timeseries", ".tsv", desc="cordmotion"))
+            self.out.write_tsv(written[-1], *cord_table(motion.cord))
+        return tuple(written)
+
+    def corrected(
+        self, series: NDArray, mean: NDArray, tsnr_raw: NDArray, tsnr: NDArray, about: Mapping[str, Any], noise_sd: float,
+        basis: Mapping[str, Any],
+    ) -> tuple[Path, ...]:  # fmt: skip
+        """The corrected series, its mean, and tSNR before and after; `about` is the series' own sidecar."""
+        said = "Temporal mean of the corrected series: grid and space of masks and preprocessed BOLD"
+        reference = self.image("boldref", mean, {"Description": said, **basis}, desc="coreg")
+        tsnr_is = {"Description": "Temporal mean over temporal SD (ddof 1), not detrended", "Units": "arbitrary"}
+        raw = self.image("boldmap", tsnr_raw, {**tsnr_is, "DistortionCorrected": False}, desc="raw", stat="tsnr")
+        after = self.image("boldmap", tsnr, {**tsnr_is, **basis}, desc="preproc", stat="tsnr")
+        bold = self.out.path(self.run, "bold", desc="preproc")
+        sidecar = {**about, "SpatialReference": self.out.uri(reference), **slice_timing(self.run)}
+        self.out.write_bold(bold, series, self.grid.affine, self.run.tr_s, sidecar, noise_sd=noise_sd)
+        return reference, raw, after, bold
+
+    def confounds(self, columns: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
+        """The table of confounds."""
+        path = self.out.path(self.run, "timeseries", ".tsv", desc="confounds")
+        self.out.write_tsv(path, columns, about)
+        return path
+
+
+def slice_timing(run: Run) -> dict[str, Any]:
+    """Slice times for a sidecar: in stored order, whatever the order of the raw sidecar."""
+    if run.slice_times_s is None:
+        return {}
+    return {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
 
 
 def basis_of(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:
     """What every sidecar of a map of the corrected series begins with."""
-    return {"Sources": [out.source(run.bold)], **_corrected_with(run, choice, distortion, out)}
+    return {"Sources": [out.source(run.bold)], **corrected_with(run, choice, distortion, out)}
 
 
-def _corrected_with(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:
+def corrected_with(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:
     """What a sidecar says of the correction of distortion."""
     if distortion is None or choice.source is None:
         return {"DistortionCorrected": False}
@@ -190,7 +156,7 @@ def field_path(out: Derivatives, participant: str, source: Source, desc: str = "
     return out.path(prefix, "fieldmap", datatype="fmap", fmapid=source.identifier, desc=desc)
 
 
-def write_source(out: Derivatives, participant: str, source: Source, settings: Settings) -> Step:
+def write_source(out: Derivatives, participant: str, source: Source) -> tuple[Path, ...]:
     """Write a field map of a participant: the field in Hz and the image that goes with it."""
     about: dict[str, Any] = {
         "Sources": [out.source(path) for path in source.fieldmap.images],
@@ -222,12 +188,4 @@ def write_source(out: Derivatives, participant: str, source: Source, settings: S
     if source.pair is not None:  # what users of SDCFlows look for beside it
         written.append(field_path(out, participant, source, "magnitude"))
         out.write_image(written[-1], source.magnitude, source.grid.affine, {**about, "Description": said})
-    return Step("field", VERSIONS["field"], source.fieldmap.images, settings.parameters(), tuple(written))
-
-
-def _write_head(out: Derivatives, run: Run, head: HeadMotion, written: list[Path]) -> None:
-    table = out.path(run, "timeseries", ".tsv", desc="headmotion")
-    out.write_tsv(table, *head_table(head))
-    xfm = out.path(run, "xfm", ".txt", from_="orig", to="boldref", mode="image", desc="hmc")
-    out.write_text(xfm, itk_series(head.poses, head.centre))
-    written += [table, xfm]
+    return tuple(written)

@@ -14,9 +14,9 @@ from cospine.pipeline.motion_stage import Motion
 from cospine.pipeline.noise_stage import Noise
 from cospine.pipeline.seed_stage import SeedMaps
 from cospine.pipeline.spaces_stage import Placement
-from cospine.pipeline.step import Step
 from cospine.pipeline.task_stage import TaskResult
 from cospine.pipeline.thermal_stage import Thermal
+from cospine.quality.report import Cost
 from cospine.space.grid import Grid
 
 
@@ -29,6 +29,7 @@ class RunResult:
     aligned to it, and `unplaced` says why; `noise` is None at level minimal, `thermal` unless the series was denoised.
     `task` is None without a model for its events, and `no_task` says why; so `coupling` and `no_coupling`.
     `tsnr_before` and `sd_before` are those of the series that correction began with: the stored one, or the denoised.
+    `outputs` are the files written, `costs` what each step took.
     """
 
     run: Run
@@ -64,7 +65,8 @@ class RunResult:
     slice_times_used: bool
     ignored: tuple[str, ...]
     given: dict[str, Path]
-    steps: tuple[Step, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    costs: tuple[Cost, ...] = ()
 
     @property
     def regions(self) -> dict[str, NDArray[np.bool_]]:

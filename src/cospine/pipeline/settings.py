@@ -9,6 +9,7 @@ from cospine.stats.response_names import HRF_MODELS
 REGIONS = ("brain", "cord")
 IGNORABLE = ("fieldmaps", "fmap-jacobian", "physio", "slicetiming", "events", "anatomy")
 SPACES = ("native", "MNI", "PAM50")
+ENGINES = ("local", "slurm", "pbs", "sge", "lsf")
 
 
 def option(default: Any, text: str, **how: Any) -> Any:
@@ -88,7 +89,7 @@ class Settings:
         choices=("rvt", "hrv"),
     )
     high_pass: float = option(
-        128, "period in s from which on cosine drifts are taken out of data and noise columns alike", type=float, metavar="S"
+        128.0, "period in s from which on cosine drifts are taken out of data and noise columns alike", type=float, metavar="S"
     )
     model: Path | None = option(
         None,
@@ -149,12 +150,44 @@ class Settings:
         type=Path,
         metavar="FILE",
     )
+    work_dir: Path | None = option(
+        None,
+        "folder of kept results: what has not changed is not done again (default: OUTPUT_DIR/work; may be removed at any time)",
+        type=Path,
+        metavar="DIR",
+    )
+    engine: str = option(
+        "local",
+        "who works: local, processes on this machine; slurm, pbs, sge or lsf, jobs on a cluster; tcp://HOST:PORT, a Dask cluster "
+        "that is there already",
+        metavar="{local,slurm,pbs,sge,lsf,tcp://HOST:PORT}",
+    )
+    engine_option: tuple[str, ...] = option(
+        (),
+        "NAME=VALUE for the engine, as workers=4, or walltime=08:00:00 and queue=long as dask-jobqueue calls them; options that "
+        "stay lie in ~/.config/cospine/ENGINE.yaml",
+        nargs="+",
+        metavar="NAME=VALUE",
+    )
+    mem_gb: float = option(
+        0.0,
+        "memory in GB that all workers together may hold, on a cluster each of them (default: most of what is free)",
+        type=float,
+        metavar="GB",
+    )
     nprocs: int = option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
     stop_on_first_crash: bool = option(False, "stop at the first participant that fails")
 
+    def ignores(self, part: str) -> bool:
+        """Whether a part of the dataset is to be left aside."""
+        return part in self.ignore
+
     def parameters(self) -> dict[str, Any]:
         """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""
-        left_out = {"nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks", "discs", "template_dir"}
+        left_out = {
+            "nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks", "discs", "template_dir",
+            "work_dir", "engine", "engine_option", "mem_gb",
+        }  # fmt: skip
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in left_out}
 
 

@@ -123,7 +123,7 @@ def first_level(
     why : str
         Why there is none; empty otherwise.
     """
-    if run.events is None or "events" in settings.ignore:
+    if run.events is None or settings.ignores("events"):
         return None, "it has no events" if run.events is None else "events were ignored, as asked for"
     model = builtin_model(run.task) if settings.model is None else read_model(settings.model)
     if model is None or not model.applies(task=run.task):

@@ -74,6 +74,15 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a step took: wall time, and the most memory that the process and its children held meanwhile."""
+
+    step: str
+    seconds: float
+    peak_gb: float
+
+
+@dataclass(frozen=True)
 class RunReport:
     """Everything the page says about one run, or about one anatomical image.
 
@@ -95,6 +104,8 @@ class RunReport:
         Warnings raised while it was processed.
     outputs : tuple of (file, description)
         What was written, paths relative to the derivatives.
+    costs : tuple of Cost
+        Time and memory of each step.
     further : mapping of name to float
         Measures that no headline number shows, under names of `cospine.quality.measures`.
     """
@@ -108,6 +119,7 @@ class RunReport:
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
+    costs: tuple[Cost, ...] = ()
     further: Mapping[str, float] = field(default_factory=dict)
 
     @property

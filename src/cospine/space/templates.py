@@ -184,6 +184,15 @@ def cord_template(directory: Path | None = None, *, offline: bool = False) -> Co
     return _read_pam50(cache, f"release {PAM50_RELEASE} downloaded from {PAM50_URL}")
 
 
+def template_state(directory: Path | None = None) -> str:
+    """Which cord template :func:`cord_template` would take, without reading or downloading it: a word for records."""
+    if directory is not None or (named := os.environ.get("COSPINE_TEMPLATES")):
+        return "--template-dir" if directory is not None else f"COSPINE_TEMPLATES={named}"
+    import pooch
+
+    return "downloaded" if (Path(pooch.os_cache("cospine")) / f"PAM50-{PAM50_RELEASE}").is_dir() else "not at hand"
+
+
 def _built_in(reason: str) -> CordTemplate:
     """The built-in template, with a warning."""
     _log.warning("%s: the built-in parametric cord template stands in. --template-dir names a folder that holds PAM50", reason)

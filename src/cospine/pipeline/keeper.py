@@ -1,0 +1,531 @@
+"""What has been done is kept: a step is done again only when something that it depends on has changed.
+
+A step depends on the content of files, on facts of the dataset, on the settings that it reads (they are watched while it runs,
+so none can be forgotten), on the software, and on the steps before it. All that is written into a record beside its result. A
+later execution compares: where nothing differs and the step's outputs are as it left them, its result is read when it is needed,
+and not at all when it is not. Records appear whole, after the outputs that they vouch for; so whatever was killed is done again,
+and nothing that had been finished.
+
+Why not joblib.Memory or Pydra: the first hashes arguments, a gigabyte of images at every call, and knows neither outputs nor why
+it computes again; the second wants every step to be a task of its own that passes files.
+"""
+
+import hashlib
+import json
+import logging
+import pickle
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar, cast
+
+from isal import igzip
+
+from cospine import __version__
+from cospine.bids.atomic import atomic, compressed
+from cospine.errors import CoSpineError
+from cospine.pipeline.resources import Peak
+from cospine.pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Computed = tuple[T, Sequence[Path]]
+_ENDING = ".kept"
+_SOFTWARE = ("numpy", "scipy", "numba", "nibabel", "antspyx", "onnxruntime", "scikit-image", "nilearn", "pandas")
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a step depended on and what it left.
+
+    Parameters
+    ----------
+    name, version : str
+        As `motion`; the version is raised when the same inputs would give another result.
+    software : str
+        Versions of CoSpine and of the libraries it computes with.
+    facts : str
+        Digest of what is known of the run from sidecars and headers.
+    declared : tuple of str
+        Files it was said to read.
+    files : mapping of str to (size, modification time in ns, digest)
+        Those, and what steps inside of it read.
+    settings : mapping of str to Any
+        Parameters it read, with their values; of a path, a digest of what lies there.
+    after : mapping of str to str
+        Steps it builds on, and their digests.
+    outputs, sidecars, inner : mapping of str to (size, modification time in ns)
+        Files it wrote, what lies beside them, and what steps inside of it wrote.
+    seconds : float
+        How long it took.
+    peak_bytes : int
+        Most memory that the process and its children held meanwhile.
+    """
+
+    name: str
+    version: str
+    software: str
+    facts: str
+    declared: tuple[str, ...]
+    files: Mapping[str, tuple[int, int, str]]
+    settings: Mapping[str, Any]
+    after: Mapping[str, str]
+    outputs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sidecars: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Of everything the result follows from; not of where files lie or when they were written."""
+        contents = sorted((Path(name).name, digest) for name, (_, _, digest) in self.files.items())
+        known = [self.name, self.version, self.software, self.facts, contents, self.settings, self.after]
+        return hashlib.sha256(_json(known)).hexdigest()
+
+    def numbered(self, number: int) -> "Record":
+        """The same under a name of its own, to build on steps of several runs."""
+        return replace(self, name=f"{self.name} {number}")
+
+    def as_step(self, named: Callable[[Path], str]) -> dict[str, Any]:
+        """As `logs/P_steps.json` has it; `named` tells how a file is called there."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "inputs": sorted({named(Path(name)) for name in self.files}),
+            "parameters": dict(self.settings),
+            "after": sorted(self.after),
+            "outputs": sorted(named(Path(name)) for name in self.outputs),
+            "digest": self.digest,
+            "seconds": round(self.seconds, 2),
+            "peak_gb": round(self.peak_bytes / 1e9, 3),
+        }
+
+
+class Done(Generic[T]):
+    """A step that has been done; its result is read when it is first asked for."""
+
+    def __init__(self, record: Record, read: Callable[[], T]) -> None:
+        self.record = record
+        self._read = read
+        self._held: list[T] = []
+
+    @classmethod
+    def of(cls, record: Record, value: T, read: Callable[[], T]) -> "Done[T]":
+        """One whose result is at hand."""
+        made = cls(record, read)
+        made._held.append(value)
+        return made
+
+    @property
+    def value(self) -> T:
+        """The result."""
+        if not self._held:
+            self._held.append(self._read())
+        return self._held[0]
+
+    def take(self) -> T:
+        """The result, which the caller may change: it is read again when it is asked for again."""
+        value = self.value
+        self._held.clear()
+        return value
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Files it wrote."""
+        return tuple(Path(name) for name in self.record.outputs)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step that would be done, and why."""
+
+    unit: str
+    name: str
+    why: str
+
+
+@dataclass
+class _Frame:
+    """What a step that is being done has read so far."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    written: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, inner: Record) -> None:
+        """Take over what a step inside of this one depended on and wrote."""
+        self.settings.update(inner.settings)
+        self.files.update(inner.files)
+        self.written.update({**inner.outputs, **inner.sidecars, **inner.inner})
+
+
+class Keeper:
+    """Results of steps in a work directory.
+
+    Parameters
+    ----------
+    folder : Path
+        Work directory; made when something is first kept.
+    settings : Settings
+        Parameters.
+    said : callable
+        Told of each step that begins.
+    plan : bool
+        Do nothing: collect in `planned` what would be done.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, said: Callable[[str], None] = lambda _: None, *, plan: bool = False
+    ) -> None:
+        self.settings = settings
+        self.said = said
+        self.plan = plan
+        self.planned: list[Planned] = []
+        self.times_done: list[str] = []
+        self._folder = folder
+        self._frames: list[_Frame] = []
+        self._shared: dict[int, tuple[tuple[str, str, int, str], Any]] = {}
+        self._read: dict[tuple[str, str], Done[Any]] = {}
+
+    def watched(self) -> Settings:
+        """Settings that tell the steps being done which of them are read."""
+        return cast(Settings, _Watched(self.settings, self._saw))
+
+    def step(
+        self,
+        unit: str,
+        name: str,
+        version: str,
+        compute: Callable[[Settings], Computed[T]],
+        *,
+        files: Iterable[Path] = (),
+        facts: Any = None,
+        after: Iterable[Done[Any]] = (),
+    ) -> Done[T]:
+        """Do a step, or find it done.
+
+        Parameters
+        ----------
+        unit : str
+            What it is of: `sub-01`, or `sub-01/sub-01_task-pain`.
+        name, version : str
+            Of the step.
+        compute : callable
+            Given the settings; returns the result and the files written. What it reads is either named below or a setting.
+        files : iterable of Path
+            Whose contents it depends on.
+        facts : Any
+            What else, as JSON can hold it.
+        after : iterable of Done
+            Steps whose results it uses.
+        """
+        files = sorted(set(files))
+        wanted = {one.record.name: one.record.digest for one in after}
+        known = hashlib.sha256(_json(facts)).hexdigest()
+        path = self._path(unit, name)
+        old = read_record(path)
+        why = self._changed(old, version, known, files, wanted)
+        if old is not None and not why:
+            for outer in self._frames:
+                outer.add(old)
+            held = self._read.get((unit, name))
+            if held is not None and held.record.digest == old.digest:
+                return held
+            return self._remember(unit, name, Done(old, lambda: self._load(path, old)))
+        if self.plan:
+            self.planned.append(Planned(unit.rpartition("/")[2], name, why))
+            # what comes after is done again as well
+            return Done(Record(name, version, "", f"planned {unit}", (), {}, {}, {}), _not_done)
+        self.said(name)
+        logger.info("%s: %s (%s)", unit.rpartition("/")[2], name, why)
+        path.unlink(missing_ok=True)
+        frame = _Frame(files={str(one): _content(one) for one in files})
+        self._frames.append(frame)
+        began = time.perf_counter()
+        try:
+            with Peak() as peak:
+                value, outputs = compute(self.watched())
+        finally:
+            self._frames.pop()
+        record = Record(
+            name=name,
+            version=version,
+            software=_software(),
+            facts=known,
+            declared=tuple(map(str, files)),
+            files=dict(sorted(frame.files.items())),
+            settings=dict(sorted(frame.settings.items())),
+            after=wanted,
+            outputs={str(one): _stamp(one) for one in outputs},
+            sidecars={str(one): _stamp(one) for one in map(_sidecar, outputs) if one not in outputs and one.is_file()},
+            inner=frame.written,
+            seconds=time.perf_counter() - began,
+            peak_bytes=peak.bytes,
+        )
+        self._keep(path, record, value)
+        for outer in self._frames:
+            outer.add(record)
+        if old is not None:
+            _remove({*old.outputs, *old.sidecars} - {*record.outputs, *record.sidecars})
+        self.times_done.append(f"{unit}/{name}")
+        return self._remember(unit, name, Done.of(record, value, lambda: self._load(path, record)))
+
+    def found(self, unit: str, name: str) -> Done[Any] | None:
+        """A step that was done, in this execution or an earlier one; None where there is no record of it."""
+        done = self._read.get((unit, name))
+        path = self._path(unit, name)
+        record = read_record(path) if done is None else None
+        return done if record is None else self._remember(unit, name, Done(record, lambda: self._load(path, record)))
+
+    def forget_others(self, unit: str, names: Iterable[str]) -> None:
+        """Remove what steps of a unit left that are no longer among its steps: it would pass for a result of these settings."""
+        if self.plan:
+            return
+        kept = set(names)
+        for path in sorted((self._folder / unit).glob(f"*{_ENDING}")):
+            if path.name.removesuffix(_ENDING) not in kept:
+                record = read_record(path)
+                if record is not None:
+                    _remove({*record.outputs, *record.sidecars})
+                path.unlink(missing_ok=True)
+
+    # --- what is kept ----------------------------------------------------------------------------------------------------
+
+    def _path(self, unit: str, name: str) -> Path:
+        return self._folder / unit / f"{name}{_ENDING}"
+
+    def _changed(self, old: Record | None, version: str, facts: str, files: Sequence[Path], after: Mapping[str, str]) -> str:
+        """Why a step must be done; empty where it need not."""
+        if old is None:
+            return "not done yet"
+        if old.version != version or old.software != _software():
+            return "another version of it or of what it computes with"
+        if changed := sorted(name for name in {*after, *old.after} if after.get(name) != old.after.get(name)):
+            return f"after {', '.join(changed)}"
+        if gone := sorted(set(old.declared) ^ {str(one) for one in files}):
+            return f"other files: {', '.join(Path(one).name for one in gone)}"
+        for name, known in old.files.items():
+            if not _same(Path(name), known):
+                return f"{Path(name).name} has changed"
+        for name, value in old.settings.items():
+            now = self._value(name)
+            if now != value:
+                flag = name.partition(":")[0]
+                return f"--{flag.replace('_', '-')} was {_shown(value)}, is {_shown(now)}"
+        if old.facts != facts:
+            return "what sidecars or headers say has changed"
+        for name, stamp in {**old.outputs, **old.sidecars, **old.inner}.items():
+            if not Path(name).is_file() or _stamp(Path(name)) != tuple(stamp):
+                return f"{Path(name).name} is not as it was written"
+        return ""
+
+    def _saw(self, name: str) -> None:
+        if self._frames:
+            value = self._value(name)
+            for frame in self._frames:
+                frame.settings[name] = value
+
+    def _value(self, name: str) -> Any:
+        """A setting as records hold it; `ignore:events` for one part of those that can be ignored."""
+        field_name, _, part = name.partition(":")
+        value = getattr(self.settings, field_name)
+        if part:
+            return part in value
+        if isinstance(value, Path):
+            return _tree(value)
+        return list(value) if isinstance(value, tuple) else value
+
+    def _remember(self, unit: str, name: str, done: Done[T]) -> Done[T]:
+        self._read[unit, name] = done
+        if done._held:
+            self._share(unit, name, done)
+        return done
+
+    def _share(self, unit: str, name: str, done: Done[Any]) -> None:
+        """Let later results refer to this one, or to what it holds, in place of keeping it again."""
+        value = done._held[0]
+        for at, one in enumerate(value) if isinstance(value, tuple) else ((-1, value),):
+            if is_dataclass(one):
+                self._shared.setdefault(id(one), ((unit, name, at, done.record.digest), one))
+
+    def _keep(self, path: Path, record: Record, value: Any) -> None:
+        with atomic(path) as stream:
+            stream.write(_json(asdict(record)) + b"\n")
+            with compressed(stream, Path("result.gz"), 0, None) as packed:
+                _Pickler(packed, {key: name for key, (name, _) in self._shared.items()}).dump(value)
+
+    def _load(self, path: Path, record: Record) -> Any:
+        try:
+            with open(path, "rb") as stream:
+                stream.readline()
+                with igzip.open(stream, "rb") as packed:
+                    value = _Unpickler(cast(BinaryIO, packed), self._referred).load()
+        except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError) as error:
+            raise CoSpineError(
+                f"a kept result cannot be read ({error})", str(path), "remove the work directory and start again"
+            ) from error
+        unit, name = path.parent.relative_to(self._folder).as_posix(), path.name.removesuffix(_ENDING)
+        self._share(unit, name, Done.of(record, value, lambda: value))
+        return value
+
+    def _referred(self, unit: str, name: str, at: int, digest: str) -> Any:
+        """What a kept result refers to."""
+        done = self._read.get((unit, name))
+        if done is None:
+            path = self._path(unit, name)
+            record = read_record(path)
+            if record is None:
+                raise pickle.UnpicklingError(f"{path} is gone")
+            done = self._read[unit, name] = Done(record, lambda: self._load(path, record))
+        if done.record.digest != digest:
+            raise pickle.UnpicklingError(f"{unit}/{name} is another one")
+        return done.value if at < 0 else done.value[at]
+
+
+class _Watched:
+    """Settings that say which of them is read."""
+
+    def __init__(self, settings: Settings, saw: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._saw = saw
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._settings, name)
+        if name == "ignores":
+            return self._ignores
+        if name == "parameters":  # a summary of all that shape the results
+            for one in value():
+                self._saw(one)
+        else:
+            self._saw(name)
+        return value
+
+    def _ignores(self, part: str) -> bool:
+        self._saw(f"ignore:{part}")
+        return self._settings.ignores(part)
+
+
+class _Pickler(pickle.Pickler):
+    """Keeps what other steps keep by reference."""
+
+    def __init__(self, stream: Any, shared: Mapping[int, tuple[str, str, int, str]]) -> None:
+        super().__init__(stream, protocol=5)
+        self._known = shared
+
+    def persistent_id(self, obj: Any) -> Any:
+        return self._known.get(id(obj))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: BinaryIO, referred: Callable[..., Any]) -> None:
+        super().__init__(stream)
+        self._referred = referred
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._referred(*pid)
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of a kept step; None where there is none that can be read."""
+    try:
+        with open(path, "rb") as stream:
+            content = json.loads(stream.readline())
+        content["files"] = {name: tuple(known) for name, known in content["files"].items()}
+        content["declared"] = tuple(content["declared"])
+        return Record(**content)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name.partition(".")[0] + ".json")
+
+
+def _remove(outputs: Iterable[str]) -> None:
+    """Remove what an earlier execution wrote and this one does not."""
+    for name in sorted(outputs):
+        logger.info("%s of an earlier execution removed", Path(name).name)
+        Path(name).unlink(missing_ok=True)
+
+
+def _not_done() -> Any:
+    raise RuntimeError("a planned step has no result")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+def _content(path: Path) -> tuple[int, int, str]:
+    """Size, time and digest of a file; a file that is not there has none of them."""
+    try:
+        stamp = _stamp(path)
+        with open(path, "rb", buffering=0) as stream:
+            return *stamp, _digest(cast(BufferedReader, stream))
+    except OSError:
+        return 0, 0, ""
+
+
+def _same(path: Path, known: tuple[int, int, str]) -> bool:
+    """Whether a file is what it was: by size and time, or where those differ, by content."""
+    try:
+        stamp = _stamp(path)
+    except OSError:
+        return known[2] == ""
+    return stamp == tuple(known[:2]) or (stamp[0] == known[0] and _content(path)[2] == known[2])
+
+
+def _digest(stream: BufferedReader) -> str:
+    found = hashlib.sha256()
+    while block := stream.read(_BLOCK):
+        found.update(block)
+    return found.hexdigest()
+
+
+def _tree(path: Path) -> str:
+    """Digest of a file's content, or of the names, sizes and times of a folder's files."""
+    if path.is_file():
+        return _content(path)[2]
+    held = [(one.relative_to(path).as_posix(), *_stamp(one)) for one in sorted(path.rglob("*")) if one.is_file()]
+    return hashlib.sha256(_json(held)).hexdigest()
+
+
+@cache
+def _software() -> str:
+    found = [f"cospine {__version__}"]
+    for name in _SOFTWARE:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} absent")
+    return ", ".join(found)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "not given"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "not given" if value is None else "other content" if isinstance(value, str) and len(value) == 64 else str(value)
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no fact")
