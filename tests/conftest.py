@@ -1,9 +1,11 @@
-"""What all tests share: seeded Hypothesis, and real images that others made.
+"""What all tests share: seeded Hypothesis, real images that others made, and a SLURM cluster.
 
-The images live outside the repository; tests that need them skip where they are absent.
+The images live outside the repository; tests that need them, or the cluster, skip where they are absent.
 """
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,26 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"the real images are not there: {folder / 'data'}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm() -> None:
+    """The cluster that ``tests/slurm/start`` makes, and no other; ``COSPINE_SLURM=required`` fails where it is not."""
+    wanting = _what_slurm_wants()
+    if wanting and os.environ.get("COSPINE_SLURM") == "required":
+        pytest.fail(wanting)
+    if wanting:
+        pytest.skip(wanting)
+
+
+def _what_slurm_wants() -> str | None:
+    if shutil.which("sbatch") is None:
+        return "SLURM is not installed; as root, tests/slurm/start installs and starts a cluster of one node"
+    command = ["sinfo", "--noheader", "--nodes", "cospine1", "--format", "%T"]
+    try:
+        state = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+    except subprocess.TimeoutExpired:
+        state = "does not answer"
+    if state not in ("idle", "mixed", "allocated", "completing"):
+        return f"the tests' own SLURM cluster does not run ({state or 'absent'}); as root, tests/slurm/start starts it"
+    return None

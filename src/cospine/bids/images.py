@@ -207,7 +207,9 @@ def survey(path: Path, header: ImageHeader) -> Survey:
     return Survey(present // header.volume_bytes, complete and present == claimed, damage, non_finite)
 
 
-def load_image(path: Path, volumes: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def load_image(
+    path: Path, volumes: int | None = None, out: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Read an image as scaled float32; values that are not finite become 0.
 
     Parameters
@@ -216,6 +218,8 @@ def load_image(path: Path, volumes: int | None = None) -> tuple[NDArray[np.float
         `.nii` or `.nii.gz`.
     volumes : int, optional
         Read so many volumes only.
+    out : ndarray (x, y, z[, t]), float32, Fortran order, optional
+        Where to put what is read; of the size of that.
 
     Returns
     -------
@@ -233,10 +237,10 @@ def load_image(path: Path, volumes: int | None = None) -> tuple[NDArray[np.float
     header = image_header(path)
     wanted = header.volumes if volumes is None else min(volumes, header.volumes)
     as_stored = header.dtype == np.dtype("<f4") and (header.slope, header.inter) == (1.0, 0.0)
-    if as_stored and not header.compressed:
+    if as_stored and not header.compressed and out is None:
         data, whole = _map(path, header, wanted)
     else:
-        data = np.empty(_shape(header, wanted), np.float32, order="F")
+        data = np.empty(_shape(header, wanted), np.float32, order="F") if out is None else out
         whole = _fill(path, header, data) // math.prod(header.shape[:3])
         data = data[..., :whole] if data.ndim == 4 else data
     if whole < 1:
@@ -246,15 +250,15 @@ def load_image(path: Path, volumes: int | None = None) -> tuple[NDArray[np.float
     return data, header.affine
 
 
-def load_bold(run: Run) -> NDArray[np.float32]:
-    """Read the usable volumes of a run, see `load_image`.
+def load_bold(run: Run, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Read the usable volumes of a run, see `load_image`; into `out` (x, y, z, t) where that is given.
 
     Returns
     -------
     ndarray
         (x, y, z, t) float32, Fortran order, t = `run.volumes`.
     """
-    return load_image(run.bold, run.volumes)[0]
+    return load_image(run.bold, run.volumes, out)[0]
 
 
 def _shape(header: ImageHeader, volumes: int) -> tuple[int, ...]:

@@ -41,7 +41,11 @@ def add_parser(commands: Any) -> None:
     for one in fields(GroupSettings):
         if one.name not in names:
             _add_option(group, one)
-    parser.add_argument("--dry-run", action="store_true", help="read and check the dataset, say what would be done, stop")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="read the dataset (not the contents of images), say what would be done and why, stop",
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: say all")
     parser.set_defaults(function=run)
 
@@ -145,7 +149,8 @@ def _participants(chosen: argparse.Namespace) -> int:
 
     settings = settings_of(chosen)
     use_threads(settings.nprocs or None)
-    dataset = read_chosen(chosen.bids_dir, settings, chosen.output_dir)
+    # a plan is wanted at once: whether images are whole is seen when they are read
+    dataset = read_chosen(chosen.bids_dir, settings, chosen.output_dir, verify=not chosen.dry_run)
     show_findings(dataset.findings, sys.stderr, infos=chosen.verbose > 0)
     for one in dataset.findings:
         if one.code == "overlay-used" and not chosen.verbose:

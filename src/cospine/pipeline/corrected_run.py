@@ -16,6 +16,7 @@ from cospine.pipeline.given import given_files, load_given
 from cospine.pipeline.keeper import Done
 from cospine.pipeline.motion_stage import Given, Motion, count_dummies, find_masks, follow_motion
 from cospine.pipeline.person import Person, run_facts
+from cospine.pipeline.resources import Scratch
 from cospine.pipeline.run_files import VERSIONS, RunWriter, about_series, corrected_with
 from cospine.pipeline.run_parts import (
     Corrected,
@@ -37,6 +38,8 @@ from cospine.space.resample import Shift, spread_volumes
 logger = logging.getLogger(__name__)
 
 _MASK_VOLUMES = 30
+LOW_BYTES = 1_200_000_000
+"""Resident set from which on `--low-mem` lets pages of the series go: what else a step holds comes on top."""
 
 Files = tuple[Path, ...]
 
@@ -63,7 +66,14 @@ class CorrectedRun:
         self.given = given_files(run, self.settings)
         self.facts = run_facts(run)
         self.steps: list[Done[Any]] = []
-        self.series = RunSeries(run, lambda: self.denoised, lambda: self.motion.value, lambda: self.undistorted.value.distortion)
+        self.scratch = Scratch(person.keeper.folder / "scratch", LOW_BYTES) if self.settings.low_mem else None
+        self.series = RunSeries(
+            run,
+            lambda: self.denoised,
+            lambda: self.motion.value,
+            lambda: self.undistorted.value.distortion,
+            self.scratch,
+        )
 
     def step(self, name: str, compute: Any, **depends: Any) -> Done[Any]:
         """Do a step of the run."""

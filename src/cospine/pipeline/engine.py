@@ -19,6 +19,8 @@ Say = Callable[[str], None]
 
 FEW = 30_000_000
 """Voxels times volumes of all runs below which workers would take longer to start than the work takes."""
+LOW_GB = 2.0
+"""What a run holds at most with `--low-mem`."""
 SPARE = 0.8
 """Share of the free memory that is taken when none is named."""
 
@@ -73,13 +75,13 @@ def crew_for(runs: Sequence[Run], settings: Settings) -> Crew:
     """
     options = engine_options(settings)
     cores = settings.nprocs or threads()
-    most = max((need_gb(run) for run in runs), default=1.0)
+    most = LOW_GB if settings.low_mem else max((need_gb(run) for run in runs), default=1.0)
     if settings.mem_gb and most > settings.mem_gb:
         largest = max(runs, key=need_gb)
         raise CoSpineError(
             f"{largest.prefix} needs about {most:.1f} GB",
             f"--mem-gb {settings.mem_gb:g}",
-            "give more memory, or choose smaller runs",
+            "give more memory, or --low-mem",
         )
     wanted = int(options.pop("workers", 0))
     if settings.engine != "local":

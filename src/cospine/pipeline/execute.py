@@ -51,7 +51,7 @@ class Outcome:
         return not self.failures and not any(one.severity == "error" for one in self.dataset.findings)
 
 
-def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = None) -> Dataset:
+def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = None, *, verify: bool = True) -> Dataset:
     """Read what the settings choose of a dataset, with all that is wrong in it.
 
     Parameters
@@ -62,6 +62,8 @@ def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = No
         Parameters.
     output_dir : Path, optional
         Derivatives; metadata that `cospine check --apply` mended there stand in place of the dataset's.
+    verify : bool
+        Read images to their end, to find those that are damaged or cut short.
 
     Raises
     ------
@@ -75,6 +77,7 @@ def read_chosen(bids_dir: Path, settings: Settings, output_dir: Path | None = No
         sessions=settings.session_label,
         tasks=settings.task,
         runs=settings.run,
+        verify=verify,
         overlay=overlay,
     )
     dataset = with_findings(dataset)

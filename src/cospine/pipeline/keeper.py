@@ -28,7 +28,7 @@ from isal import igzip
 from cospine import __version__
 from cospine.bids.atomic import atomic, compressed
 from cospine.errors import CoSpineError
-from cospine.pipeline.resources import Peak
+from cospine.pipeline.resources import Peak, give_back
 from cospine.pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class Keeper:
         self.plan = plan
         self.planned: list[Planned] = []
         self.times_done: list[str] = []
-        self._folder = folder
+        self.folder = folder
         self._frames: list[_Frame] = []
         self._shared: dict[int, tuple[tuple[str, str, int, str], Any]] = {}
         self._read: dict[tuple[str, str], Done[Any]] = {}
@@ -254,6 +254,7 @@ class Keeper:
                 value, outputs = compute(self.watched())
         finally:
             self._frames.pop()
+            give_back()
         record = Record(
             name=name,
             version=version,
@@ -289,7 +290,7 @@ class Keeper:
         if self.plan:
             return
         kept = set(names)
-        for path in sorted((self._folder / unit).glob(f"*{_ENDING}")):
+        for path in sorted((self.folder / unit).glob(f"*{_ENDING}")):
             if path.name.removesuffix(_ENDING) not in kept:
                 record = read_record(path)
                 if record is not None:
@@ -299,7 +300,7 @@ class Keeper:
     # --- what is kept ----------------------------------------------------------------------------------------------------
 
     def _path(self, unit: str, name: str) -> Path:
-        return self._folder / unit / f"{name}{_ENDING}"
+        return self.folder / unit / f"{name}{_ENDING}"
 
     def _changed(self, old: Record | None, version: str, facts: str, files: Sequence[Path], after: Mapping[str, str]) -> str:
         """Why a step must be done; empty where it need not."""
@@ -371,7 +372,7 @@ class Keeper:
             raise CoSpineError(
                 f"a kept result cannot be read ({error})", str(path), "remove the work directory and start again"
             ) from error
-        unit, name = path.parent.relative_to(self._folder).as_posix(), path.name.removesuffix(_ENDING)
+        unit, name = path.parent.relative_to(self.folder).as_posix(), path.name.removesuffix(_ENDING)
         self._share(unit, name, Done.of(record, value, lambda: value))
         return value
 

@@ -85,7 +85,12 @@ def process_run(run: Run, person: Person) -> ProcessedRun:
     CoSpineError
         When the run cannot be processed: with what, where and remedy.
     """
-    return _Process(run, person).all()
+    process = _Process(run, person)
+    try:
+        return process.all()
+    finally:
+        if process.scratch is not None:
+            process.scratch.close()
 
 
 class _Process(CorrectedRun):

@@ -1,6 +1,8 @@
 """Workers as jobs of a batch system, by dask-jobqueue: SLURM, PBS, SGE, LSF."""
 
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,11 @@ def queue_cluster(crew: Crew, work: Path) -> Any:
     CoSpineError
         When an option is unknown to dask-jobqueue, or the batch system's commands are not there.
     """
+    handler = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)  # its import turns Ctrl-C into a silent exit with status 0
 
     options = queue_options(crew, work)
     for folder in ("dask", "jobs"):
@@ -79,5 +85,5 @@ def queue_cluster(crew: Crew, work: Path) -> Any:
         raise CoSpineError(
             f"dask-jobqueue does not take that ({error})", f"--engine {crew.engine}", "see its documentation for the options"
         ) from error
-    cluster.adapt(minimum_jobs=crew.workers, maximum_jobs=crew.workers)
+    cluster.scale(jobs=crew.workers)
     return cluster

@@ -14,6 +14,7 @@ from cospine.bids import Run, load_bold
 from cospine.pipeline.field_stage import Distortion
 from cospine.pipeline.keeper import Done
 from cospine.pipeline.motion_stage import Motion
+from cospine.pipeline.resources import Scratch
 from cospine.space.resample import resample_series
 
 Series = NDArray[np.float32]
@@ -29,6 +30,8 @@ class RunSeries:
         The step that took thermal noise out, or None.
     motion, distortion : callable
         What was found, or None without distortion.
+    scratch : Scratch or None
+        Where the series lie when memory is short.
     """
 
     def __init__(
@@ -37,11 +40,13 @@ class RunSeries:
         denoised: Callable[[], Done[tuple[Series, Any]] | None],
         motion: Callable[[], Motion],
         distortion: Callable[[], Distortion | None],
+        scratch: Scratch | None = None,
     ) -> None:
         self._run = run
         self._denoised = denoised
         self._motion = motion
         self._distortion = distortion
+        self._scratch = scratch
         self._stored: Series | None = None
         self._left: Series | None = None
         self._corrected: Series | None = None
@@ -49,7 +54,7 @@ class RunSeries:
     def as_acquired(self) -> Series:
         """As the dataset holds it."""
         if self._stored is None:
-            self._stored = load_bold(self._run)
+            self._stored = load_bold(self._run, self._room())
         return self._stored
 
     def take_acquired(self) -> Series:
@@ -82,5 +87,9 @@ class RunSeries:
         if self._corrected is None:
             distortion = self._distortion()
             shift = None if distortion is None else distortion.shift
-            self._corrected = resample_series(self.stored(), self._motion().matrices, shift=shift)
+            self._corrected = resample_series(self.stored(), self._motion().matrices, self._room(), shift)
         return self._corrected
+
+    def _room(self) -> Series | None:
+        """Where a series goes: None for memory."""
+        return None if self._scratch is None else self._scratch.empty((*self._run.shape[:3], self._run.volumes))

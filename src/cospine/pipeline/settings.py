@@ -175,6 +175,7 @@ class Settings:
         type=float,
         metavar="GB",
     )
+    low_mem: bool = option(False, "hold at most 2 GB a run: series lie in files of the work directory, which takes longer")
     nprocs: int = option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
     stop_on_first_crash: bool = option(False, "stop at the first participant that fails")
 
@@ -186,7 +187,7 @@ class Settings:
         """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""
         left_out = {
             "nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks", "discs", "template_dir",
-            "work_dir", "engine", "engine_option", "mem_gb",
+            "work_dir", "engine", "engine_option", "mem_gb", "low_mem",
         }  # fmt: skip
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in left_out}
 

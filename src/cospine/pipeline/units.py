@@ -20,6 +20,7 @@ from cospine.pipeline.keeper import Done, Keeper, Planned
 from cospine.pipeline.person import Person
 from cospine.pipeline.process import ProcessedRun, process_run
 from cospine.pipeline.reporting import participant_page
+from cospine.pipeline.resources import give_back
 from cospine.pipeline.run_files import VERSIONS
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.task_files import combine_runs
@@ -102,6 +103,8 @@ def prepare(job: Job, participant: Participant, tell: Tell) -> Prepared:
         except Exception as error:  # each run meets it again, and says so
             logger.info("%s: %s", participant.label, error)
         failed = person.anatomies.failures
+    del person
+    give_back()  # in a circle with its steps, and not small
     return Prepared(tuple(Failure(participant.label, image.name, text) for image, text in failed.items()))
 
 
@@ -110,12 +113,15 @@ def do_run(job: Job, participant: Participant, run: Run, tell: Tell) -> Failure 
     if job.threads:
         use_threads(job.threads)
     person = job.person(participant, tell, run)
+    failure = None
     with _logged(job.work / person.unit_of(run) / _LOG):
         try:
             _write_record(job.derivatives, run, process_run(run, person))
         except Exception as error:
-            return _failure(participant.label, run.label, error)
-    return None
+            failure = _failure(participant.label, run.label, error)
+    del person
+    give_back()
+    return failure
 
 
 def finish(job: Job, participant: Participant, failures: Sequence[Failure], tell: Tell) -> Finished:

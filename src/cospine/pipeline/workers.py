@@ -7,9 +7,10 @@ them are given out than there are workers: so a unit that kills its worker is bl
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 RETRIES = 2
 """How often a unit whose worker died is given to another one."""
 _TOPIC = "cospine"
+_REFILL_S = 5.0
 _DIED = (
     f"its worker died {RETRIES + 1} times, most likely for want of memory. Give more with --mem-gb, or fewer workers with "
     "--engine-option workers=1; what was finished is kept"
@@ -79,7 +81,8 @@ def by_workers(
     CoSpineError
         When workers cannot be started or reached.
     """
-    with config.set(_CONFIG), _client(crew, job.work, say) as client:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what its processes say of their ends is for developers
+    with config.set(_CONFIG), _client(crew, job.work, say) as (client, refill):
         lock = threading.Lock()
 
         def heard(event: tuple[Any, tuple[str, str, str]]) -> None:
@@ -87,11 +90,12 @@ def by_workers(
                 tracker.begins(*event[1])
 
         client.subscribe_topic(_TOPIC, heard)
-        return _dispatch(client, job, people, crew, settings, tracker, lock)
+        return _dispatch(client, refill, job, people, crew, settings, tracker, lock)
 
 
 def _dispatch(
     client: Client,
+    refill: Callable[[], object],
     job: Job,
     people: Sequence[Participant],
     crew: Crew,
@@ -110,7 +114,11 @@ def _dispatch(
             unit = ready.popleft()
             failures = tuple(states[unit.participant.label].failures)
             flying[client.submit(_do, job, unit, failures, key=f"cospine {unit.name}", pure=False)] = unit
-        landed: Any = wait(list(flying), return_when="FIRST_COMPLETED")
+        try:
+            landed: Any = wait(list(flying), timeout=_REFILL_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            refill()
+            continue
         for future in landed.done:
             unit = flying.pop(future)
             state = states[unit.participant.label]
@@ -173,8 +181,8 @@ def _do(job: Job, unit: _Unit, failures: Sequence[Failure]) -> Any:
 
 
 @contextmanager
-def _client(crew: Crew, work: Path, say: Say) -> Iterator[Client]:
-    """A client of workers, which are stopped at the end, however that comes about."""
+def _client(crew: Crew, work: Path, say: Say) -> Iterator[tuple[Client, Callable[[], object]]]:
+    """A client of workers, which are stopped at the end, however that comes about; and what asks for those that are missing."""
     if crew.engine.startswith("tcp://"):
         try:
             client = Client(crew.engine, timeout=30)
@@ -182,13 +190,19 @@ def _client(crew: Crew, work: Path, say: Say) -> Iterator[Client]:
             raise CoSpineError("no Dask scheduler answers", f"--engine {crew.engine}", "start one: dask scheduler") from error
         with client:
             _greet(client, crew, say)
-            yield client
+            yield client, lambda: None
         return
-    cluster = _local(crew, work) if crew.engine == "local" else _queue(crew, work)
+    if crew.engine == "local":
+        cluster: Any = _local(crew, work)
+    else:
+        from cospine.pipeline.queues import queue_cluster
+
+        cluster = queue_cluster(crew, work)
     try:
         with Client(cluster) as client:
             _greet(client, crew, say)
-            yield client
+            # processes on this machine are replaced by themselves, jobs when they are asked for again
+            yield client, (lambda: None) if crew.engine == "local" else lambda: cluster.scale(jobs=crew.workers)
     finally:
         cluster.close()
 
@@ -196,12 +210,8 @@ def _client(crew: Crew, work: Path, say: Say) -> Iterator[Client]:
 def _greet(client: Client, crew: Crew, say: Say) -> None:
     each = f"{crew.threads} thread{'s' if crew.threads > 1 else ''}"
     memory = f", {crew.memory_gb:.1f} GB" if crew.memory_gb else ""
-    try:
-        import bokeh  # noqa: F401
-    except ImportError:
-        dashboard = "no dashboard: pip install 'cospine[dashboard]'"
-    else:
-        dashboard = f"dashboard {client.dashboard_link}"
+    there = find_spec("bokeh") is not None
+    dashboard = f"dashboard {client.dashboard_link}" if there else "no dashboard: pip install 'cospine[dashboard]'"
     say(f"{crew.workers} workers ({crew.engine}), each with {each}{memory}; {dashboard}")
 
 
@@ -215,10 +225,3 @@ def _local(crew: Crew, work: Path) -> LocalCluster:
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
-
-
-def _queue(crew: Crew, work: Path) -> Any:
-    """Jobs of a batch system, one worker each."""
-    from cospine.pipeline.queues import queue_cluster
-
-    return queue_cluster(crew, work)
