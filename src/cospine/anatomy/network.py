@@ -173,6 +173,7 @@ def _session(name: str) -> "InferenceSession":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it keeps what the largest image needed, more than half a gigabyte
     # Threads that spin while they wait take the processor from whatever runs beside them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(weights.read_bytes(), options, providers=["CPUExecutionProvider"])
