@@ -3,9 +3,12 @@
 The images live outside the repository; tests that need them, or the cluster, skip where they are absent.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,14 +31,21 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def slurm() -> None:
-    """The cluster that ``tests/slurm/start`` makes, and no other; ``COSPINE_SLURM=required`` fails where it is not."""
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[None]:
+    """The cluster that ``tests/slurm/start`` makes, and no other, for one module at a time.
+
+    ``COSPINE_SLURM=required`` fails where it is not.
+    """
     wanting = _what_slurm_wants()
     if wanting and os.environ.get("COSPINE_SLURM") == "required":
         pytest.fail(wanting)
     if wanting:
         pytest.skip(wanting)
+    # two cores are all there is, and tests run in parallel
+    with open(Path(tempfile.gettempdir()) / "cospine-slurm-tests.lock", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def _what_slurm_wants() -> str | None:

@@ -39,34 +39,32 @@ def states() -> dict[str, str]:
     return dict(line.split() for line in listing.stdout.splitlines())
 
 
-def job_after(seconds: float) -> str:
-    """Number of the job that this runs in, after a while."""
-    time.sleep(seconds)
-    return os.environ["SLURM_JOB_ID"]
-
-
 def test_a_cancelled_job_is_replaced_and_its_work_done_again(cluster):
-    from distributed import Client
+    from distributed import Client, wait
+
+    def job_after(seconds: float) -> str:
+        """Number of the job that this runs in, after a while; goes by value, as workers cannot import this module."""
+        time.sleep(seconds)
+        return os.environ["SLURM_JOB_ID"]
 
     with Client(cluster) as client:
         cluster.scale(jobs=2)
         client.wait_for_workers(2, timeout=120)
-        first = set(states())
+        first = {worker.job_id for worker in cluster.workers.values()}
         assert len(first) == 2
-        # by reference it could not be found there
-        work = client.map(lambda seconds, job_after=job_after: job_after(seconds), [3.0] * 2, pure=False)
+        work = client.map(job_after, [3.0] * 2, pure=False)
         time.sleep(1)
         lost = min(first)
         subprocess.run(["scancel", lost], check=True)
-        done_by = set(client.gather(work))
-        assert done_by == first - {lost}
-        # scale asks for what is missing only when it is called again
+        wait(work, timeout=120)
+        assert {future.result(timeout=1) for future in work} == first - {lost}
+        # what is missing is asked for when scale is called again, and only then
         end = time.monotonic() + 120
         while len(client.scheduler_info()["workers"]) < 2 and time.monotonic() < end:
             cluster.scale(jobs=2)
             time.sleep(0.5)
         assert len(client.scheduler_info()["workers"]) == 2
-        assert lost not in states()
+        assert states().get(lost, "gone") in ("gone", "COMPLETING", "CANCELLED")
 
 
 def test_a_drained_node_is_taken_back_and_a_dead_daemon_replaced():
@@ -77,4 +75,4 @@ def test_a_drained_node_is_taken_back_and_a_dead_daemon_replaced():
     os.kill(pid, signal.SIGKILL)
     assert subprocess.run([start], capture_output=True, text=True).returncode == 0
     assert int(Path("/var/lib/cospine-slurm/slurmd.pid").read_text()) != pid
-    assert states() == {}
+    assert subprocess.run(["sinfo", "--noheader", "--format", "%T"], capture_output=True, text=True).stdout.strip() in ("idle", "mixed")

@@ -38,7 +38,7 @@ from cospine.space.resample import Shift, spread_volumes
 logger = logging.getLogger(__name__)
 
 _MASK_VOLUMES = 30
-LOW_BYTES = 1_200_000_000
+LOW_BYTES = 900_000_000
 """Resident set from which on `--low-mem` lets pages of the series go: what else a step holds comes on top."""
 
 Files = tuple[Path, ...]
