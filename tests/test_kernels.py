@@ -1,10 +1,14 @@
 """What must hold of every compiled kernel: the same bytes from the first run, which compiles it, and from all later ones."""
 
+import ast
 import importlib
+import inspect
 import os
 import pkgutil
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 from numba.core.dispatcher import Dispatcher
@@ -29,6 +33,33 @@ def test_no_kernel_lets_the_compiler_change_its_arithmetic() -> None:
     all_kernels = kernels()
     assert len(all_kernels) > 50
     assert [name for name, kernel in all_kernels.items() if kernel.targetoptions.get("fastmath")] == []
+
+
+REDUCTIONS = {"sum", "mean", "prod", "std", "var", "dot"}
+COUNTS = {"failed"}  # whole numbers: any order will do
+KNOWN = {"cospine.register.rigid._register: weight.sum()"}  # against a threshold only
+
+
+def sums_by_threads(kernel: Dispatcher) -> Iterator[str]:
+    """What a parallel kernel adds up one part a thread: reductions of whole arrays, and sums that outlive a turn of a prange."""
+    function = ast.parse(textwrap.dedent(inspect.getsource(kernel.py_func))).body[0]
+    loops = [node for node in ast.walk(function) if isinstance(node, ast.For) and "prange" in ast.unparse(node.iter)]
+    inside = {id(node) for loop in loops for node in ast.walk(loop)}
+    for node in ast.walk(function):
+        method = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+        if method in REDUCTIONS and id(node) not in inside and "axis=" not in ast.unparse(node):
+            yield ast.unparse(node)
+    for loop in loops:
+        stored = [node for node in ast.walk(loop) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+        added = [node.target for node in ast.walk(loop) if isinstance(node, ast.AugAssign)]
+        begun = {name.id for name in stored if all(name is not target for target in added)} | COUNTS
+        yield from (target.id for target in added if isinstance(target, ast.Name) and target.id not in begun)
+
+
+def test_no_kernel_sums_by_threads() -> None:
+    parallel = {name: kernel for name, kernel in kernels().items() if kernel.targetoptions.get("parallel")}
+    assert len(parallel) > 30
+    assert {f"{name}: {what}" for name, kernel in parallel.items() for what in sums_by_threads(kernel)} <= KNOWN
 
 
 def test_a_compiled_kernel_and_one_from_the_cache_give_the_same_bytes(tmp_path: Path) -> None:

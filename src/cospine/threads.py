@@ -1,30 +1,32 @@
 """How many threads CoSpine computes with: one number, told to every library that has threads of its own.
 
-Results do not depend on it. Kernels sum fixed parts in a fixed order, and libraries whose sums go by their threads have the same
-number of them always, whatever the environment says: BLAS and ITK one.
+Results do not depend on it. Kernels sum fixed parts in a fixed order, and a library whose sums go by its threads has the same
+number of them on every machine: BLAS one, ITK and onnxruntime `FIXED_THREADS`.
 """
 
 import os
 import sys
 
-# read by the libraries when they are first imported; threads of OpenMP that spin while they wait make a busy machine many times
-# slower, and many small LAPACK calls want one thread each
+FIXED_THREADS = 8
+"""Of ITK and onnxruntime, whatever is asked for: they sum mutual information, global correlation and convolutions in parts by
+the number of threads. Where there are fewer processors the threads share them, and sleep while they wait: what that costs could
+not be measured."""
+
+# read by the libraries when they are first imported. Threads of OpenMP that spin while they wait make a busy machine many times
+# slower; many small LAPACK calls want one thread each
 _ALWAYS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(FIXED_THREADS),
+    "ITK_GLOBAL_DEFAULT_THREADER": "Pool",
 }
 _chosen: list[int] = []
 
 
 def settle_libraries() -> None:
-    """Set what must not depend on the machine. Before numpy and ants are imported it costs nothing."""
+    """Set what must be the same on every machine, whatever the environment says, for libraries that are imported after this."""
     os.environ.update(_ALWAYS)
-    if "numpy" in sys.modules:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(1, user_api="blas")
 
 
 def use_threads(n: int | None = None) -> None:
@@ -33,14 +35,19 @@ def use_threads(n: int | None = None) -> None:
     Parameters
     ----------
     n : int, optional
-        1 or more. Where numba has been imported before it keeps to the number that it began with at most.
+        1 or more. Where numba was imported before, its kernels keep to the number that it began with at most.
     """
     settle_libraries()
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1, user_api="blas")
     _chosen[:] = [processors() if n is None else max(n, 1)]
     if "numba" in sys.modules:
-        import numba
+        from numba import set_num_threads
+        from numba.core import config
 
-        numba.set_num_threads(min(threads(), numba.config.NUMBA_NUM_THREADS))
+        set_num_threads(min(threads(), getattr(config, "NUMBA_NUM_THREADS")))  # noqa: B009 (made at import: no checker sees it)
     else:
         os.environ["NUMBA_NUM_THREADS"] = str(threads())
 

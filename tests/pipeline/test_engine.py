@@ -54,7 +54,7 @@ def test_little_work_is_done_here() -> None:
 
 
 def test_a_run_that_cannot_fit_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(CoSpineError, match="about 3.9 GB"):
+    with pytest.raises(CoSpineError, match=r"about 3\.9 GB"):
         crew_for([FULL], Settings(mem_gb=2))
     raw = make_dataset(tmp_path / "bids", {"sub-01": 1})
     assert main(["run", str(raw), str(tmp_path / "out"), "participant", "--mem-gb", "0.5"]) == 2

@@ -1,12 +1,10 @@
-"""The one door to antspyx: images and transforms across, and how many threads it may use.
+"""The one door to antspyx: images and transforms across.
 
-ITK reads ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` once, when it is first imported: :func:`antspyx` sets it to the processors that
-the process may use unless the environment has it already, and nothing else here or elsewhere imports ants. Registrations run
-with metrics that sample every voxel in a fixed order (GC, CC, MI) and for a fixed number of iterations, so that the same input
-gives the same transform.
+Registrations run with metrics that sample every voxel in a fixed order (GC, CC, MI), for a fixed number of iterations and on a
+fixed number of threads (`cospine.threads`), so that the same input gives the same transform on every machine. ITK learns that
+number once, when it is first imported, in :func:`antspyx`: nothing else here or elsewhere imports ants.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,14 +17,14 @@ from numpy.typing import NDArray
 
 from cospine.space.grid import Grid
 from cospine.space.transform import Affine, Displacement
+from cospine.threads import settle_libraries
 
 _LPS = np.diag([-1.0, -1.0, 1.0])
-_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 
 def antspyx() -> ModuleType:
-    """Import antspyx with no more threads than the process has processors."""
-    os.environ.setdefault(_THREADS, str(len(os.sched_getaffinity(0))))
+    """Import antspyx, with as many threads as on every machine."""
+    settle_libraries()
     import ants
 
     return ants

@@ -4,7 +4,6 @@ Both networks are stored as ONNX files in ``weights/`` and run by onnxruntime on
 are the ones the networks were trained with; training imports them from here.
 """
 
-import os
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cospine.errors import CoSpineError
+from cospine.threads import FIXED_THREADS
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -171,7 +171,7 @@ def _session(name: str) -> "InferenceSession":
             f"the weights {name} are not installed", str(weights), "install CoSpine anew: they are part of the package"
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    options.intra_op_num_threads = FIXED_THREADS
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # it keeps what the largest image needed, more than half a gigabyte
     # Threads that spin while they wait take the processor from whatever runs beside them.

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from isal import igzip_threaded
 
+from cospine.threads import threads as default_threads
+
 CHUNK_BYTES = 1 << 23
 PART = ".part"
 """Ending of files that are being written."""
@@ -45,7 +47,7 @@ def compressed(stream: BinaryIO, path: Path, n_bytes: int, threads: int | None) 
         yield stream
         return
     if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = default_threads()
     threads = 1 if n_bytes < CHUNK_BYTES else max(1, threads)
     with igzip_threaded.open(stream, "wb", compresslevel=_GZIP_LEVEL, threads=threads) as packed:
         yield packed  # pyright: ignore[reportReturnType]

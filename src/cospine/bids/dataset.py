@@ -1,7 +1,6 @@
 """Reading a dataset: everything linked, and everything wrong with it listed at once, before any work starts."""
 
 import logging
-import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +16,7 @@ from cospine.bids.overlay import Overlay
 from cospine.bids.runs import read_run, verify_run
 from cospine.bids.tables import read_json, read_tsv
 from cospine.errors import CoSpineError
+from cospine.threads import threads
 
 _log = logging.getLogger(__name__)
 _FIELDMAP_SUFFIXES = (
@@ -377,21 +377,17 @@ def _survey(index: Index, participants: Sequence[str]) -> _Surveyed:
         for entry in index.entries(label, datatype)
         if entry.name.suffix in suffixes and entry.name.extension in IMAGE_EXTENSIONS
     ]
-    with ThreadPoolExecutor(_processors()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         results = pool.map(lambda pair: survey_image(index, *pair), entries)
         return {entry.relative: result for (_, entry), result in zip(entries, results, strict=True)}
 
 
 def _verify(people: Sequence[Participant], root: Path) -> list[Participant]:
     _log.info("reading %d BOLD images to their end", sum(len(person.runs) for person in people))
-    with ThreadPoolExecutor(_processors()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         pending = [[pool.submit(verify_run, run, root) for run in person.runs] for person in people]
         verified = [tuple(one.result() for one in futures) for futures in pending]
     return [replace(person, runs=runs) for person, runs in zip(people, verified, strict=True)]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _no_bold(people: Sequence[Participant], selecting: bool, findings: list[Finding]) -> None:

@@ -1,16 +1,14 @@
 """``cospine``: one program, one file a command."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from cospine import __version__
 from cospine.errors import CoSpineError
+from cospine.threads import settle_libraries
 
-# spinning waits of OpenMP make a busy machine many times slower, and many small LAPACK calls want one thread each
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+settle_libraries()  # before any command imports them
 
 
 def parser() -> argparse.ArgumentParser:

@@ -292,6 +292,15 @@ def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
                     out[s, y, r] += _column(beside, s, y, r, nr)
 
 
+@njit(cache=True)
+def _total(sums):
+    """Sum in the order in which they stand: in a parallel kernel `.sum()` adds up as many parts as there are threads."""
+    total = 0.0
+    for s in range(sums.size):
+        total += sums[s]
+    return total
+
+
 @njit(cache=True, parallel=True)
 def steepness(u, strength, free, first, second):
     """Half strength (|g| - free)^2 of steps g from voxel to voxel along p beyond `free`: derivatives by g, and their sum."""
@@ -307,7 +316,7 @@ def steepness(u, strength, free, first, second):
                 first[s, y, r] = strength * beyond if g > 0 else -strength * beyond
                 second[s, y, r] = strength if beyond > 0 else _ZERO
         sums[s] = part
-    return 0.5 * strength * sums.sum()
+    return 0.5 * strength * _total(sums)
 
 
 @njit(cache=True, parallel=True)
@@ -346,7 +355,7 @@ def roughness(u, alpha, stiff):
                 d = u[s, y, right] - here
                 part += alpha[2] * (k + stiff[s, y, right]) * _HALF * d * d
         sums[s] = part
-    return 0.5 * sums.sum()
+    return 0.5 * _total(sums)
 
 
 @njit(cache=True, parallel=True)

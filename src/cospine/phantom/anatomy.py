@@ -138,7 +138,7 @@ def _render(affine, p, modes, maps, first, distance, profile, noise, fractions, 
     tissues, nz, ny, nx = fractions.shape
     size = np.array([affine[0, 0], affine[1, 1], affine[2, 2]]) * _BLOCK
     # distances to the skin are near enough exact that twice the block's radius is on the safe side
-    reach = np.sqrt((size * size).sum()) + 3.0
+    reach = np.sqrt(size[0] * size[0] + size[1] * size[1] + size[2] * size[2]) + 3.0
     for k in prange(nz):
         f = np.empty(tissues)
         az = affine[2, 2] * k + affine[2, 3]

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cospine.errors import CoSpineError
+from cospine.threads import threads
 
 BLOCK_VOXELS = 2048
 """Voxels of one slice that are worked on at once: with 225 volumes 1.8 MB, about what a core's cache holds."""
@@ -86,6 +86,6 @@ def each_block(
             work(block, values.reshape(volumes, -1))
 
     # one matrix product a thread: products that themselves use several threads would wait for each other
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(get_num_threads()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
         for _ in pool.map(gather_and_work, blocks):
             pass

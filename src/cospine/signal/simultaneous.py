@@ -16,11 +16,11 @@ sensitivity and slice leakage artifacts. NeuroImage 124:32-42.
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import ArrayLike, NDArray
 
 from cospine.errors import CoSpineError
 from cospine.signal.blocks import map_view, slice_view
+from cospine.threads import threads
 
 SAME_TIME_S = 1e-3
 FEWEST_VOXELS = 50
@@ -187,7 +187,7 @@ class _Spectra:
             values *= np.where(good, 1 / np.where(good, norm, 1), 0).astype(np.float32)
             values[:, ~good] = 0
             self.means[k] = values.sum(axis=(1, 2))
-            spectrum = rfft(values, axis=self._axis, workers=get_num_threads())
+            spectrum = rfft(values, axis=self._axis, workers=threads())
             self._kept[k] = np.asarray(spectrum), np.asarray(rfft(good.astype(np.float32), axis=self._axis - 1))
         else:
             self._kept[k] = self._kept.pop(k)  # the one used last is the last to go

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 
 from cospine.errors import CoSpineError
 from cospine.stats.exchange import Partition, Rearrangements
 from cospine.stats.permutation_kernels import compare, residuals_of_present, studentise, studentise_present, z_of
 from cospine.stats.tfce import EXTENT, HEIGHT, Lattice, Scratch, enhance
+from cospine.threads import threads as default_threads
 
 STATISTICS = ("voxel", "tfce", "mass")
 OWN_SKEWNESS = 0.5
@@ -182,7 +182,7 @@ def run_all(
             with lock:
                 begun[name].exceeded[:] += exceeded
 
-    with ThreadPoolExecutor(threads or get_num_threads()) as pool:
+    with ThreadPoolExecutor(threads or default_threads()) as pool:
         for done in [pool.submit(some, start) for start in range(0, drawn.count, _CHUNK)]:
             done.result()
     return begun

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +18,7 @@ from cospine.errors import CoSpineError
 from cospine.signal.blocks import map_view, slice_view
 from cospine.signal.regression import RANK_TOLERANCE
 from cospine.stats.whitening import NoiseModel, ar1_bands, whiten, whitening_bands
+from cospine.threads import threads
 
 RHO_STEP = 0.01
 """Grid of a given AR(1) correlation, as nilearn's."""
@@ -101,7 +101,7 @@ class Problem:
 
     def each_slice(self, work: Callable[[int], None]) -> None:
         """Call `work(slice)` for every slice with voxels, in threads."""
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(get_num_threads()) as pool:
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
             for _ in pool.map(work, self.used):
                 pass
 

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -27,6 +26,7 @@ from cospine.signal.autocorrelation import lag_ratios
 from cospine.signal.blocks import map_view, slice_view
 from cospine.signal.regression import Bases, slice_bases
 from cospine.signal.smoothing import smooth_within
+from cospine.threads import threads
 
 LARGEST_ORDER = 6
 """Lags of the autoregressive model, at most."""
@@ -134,7 +134,7 @@ def noise_model(
     count = len(region)
     members = np.array([np.bincount(plane.ravel(), minlength=count + 1)[1:] for plane in by_slice])
     used = np.flatnonzero(members.any(axis=1))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(get_num_threads()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
         expected = np.array(list(pool.map(lambda k: _expected_weights(bases.fitted[k], bases.rows, largest_order), used)))
     observed = np.array(
         [np.bincount(group.ravel("F"), np.nan_to_num(r).ravel("F"), count + 1)[1:] for r in np.moveaxis(ratios, -1, 0)]
