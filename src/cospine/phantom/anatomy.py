@@ -1,9 +1,12 @@
 """An individual: every tissue's share of every voxel of head and neck, with all that truth needs to know about it."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -30,7 +33,7 @@ from cospine.phantom.tissues import NUMBER, TISSUES
 
 # Individual RAS mm that the object grid covers: (low, high) along x, y, z.
 EXTENT = ((-100.0, 100.0), (-130.0, 118.0), (-151.0, 151.0))
-_FAT, _MUSCLE = NUMBER["fat"], NUMBER["muscle"]
+_FAT, _MUSCLE = np.int64(NUMBER["fat"]), np.int64(NUMBER["muscle"])
 # Voxels in plane that are skipped together where there is only air.
 _BLOCK = 8
 _VERTEBRA_TOPS = np.array(tables.VERTEBRA_TOP_Z[:9])
@@ -133,68 +136,77 @@ def _fill(x, y, z, maps, first, distance, profile, f):
     return brain, cord, sac, texture
 
 
-@njit(cache=True, parallel=True)
-def _render(affine, p, modes, maps, first, distance, profile, noise, fractions, texture, tissue, masks, levels):
-    tissues, nz, ny, nx = fractions.shape
-    size = np.array([affine[0, 0], affine[1, 1], affine[2, 2]]) * _BLOCK
+@njit(cache=True, nogil=True)
+def _render(k, affine, p, modes, maps, first, distance, profile, noise, fractions, texture, tissue, masks, levels):
+    """Fill one slice of the object grid."""
+    tissues, _, ny, nx = fractions.shape
+    dx, dy, dz = affine[0, 0] * _BLOCK, affine[1, 1] * _BLOCK, affine[2, 2] * _BLOCK
     # distances to the skin are near enough exact that twice the block's radius is on the safe side
-    reach = np.sqrt(size[0] * size[0] + size[1] * size[1] + size[2] * size[2]) + 3.0
-    for k in prange(nz):
-        f = np.empty(tissues)
-        az = affine[2, 2] * k + affine[2, 3]
-        for j0 in range(0, ny, _BLOCK):
-            for i0 in range(0, nx, _BLOCK):
-                ax = affine[0, 0] * (i0 + 0.5 * _BLOCK) + affine[0, 3]
-                ay = affine[1, 1] * (j0 + 0.5 * _BLOCK) + affine[1, 3]
-                x, y, z = _pull(ax, ay, az, p, modes)
-                if _skin(x, y, z, distance, profile)[0] > reach:
-                    fractions[0, k, j0 : j0 + _BLOCK, i0 : i0 + _BLOCK] = 255
-                    continue
+    reach = sqrt(dx * dx + dy * dy + dz * dz) + 3.0
+    f = np.empty(tissues)
+    az = affine[2, 2] * k + affine[2, 3]
+    for j0 in range(0, ny, _BLOCK):
+        for i0 in range(0, nx, _BLOCK):
+            ax = affine[0, 0] * (i0 + 0.5 * _BLOCK) + affine[0, 3]
+            ay = affine[1, 1] * (j0 + 0.5 * _BLOCK) + affine[1, 3]
+            x, y, z = _pull(ax, ay, az, p, modes)
+            if _skin(x, y, z, distance, profile)[0] > reach:
                 for j in range(j0, min(j0 + _BLOCK, ny)):
                     for i in range(i0, min(i0 + _BLOCK, nx)):
-                        ax, ay = affine[0, 0] * i + affine[0, 3], affine[1, 1] * j + affine[1, 3]
-                        x, y, z = _pull(ax, ay, az, p, modes)
-                        brain, cord, sac, own = _fill(x, y, z, maps, first, distance, profile, f)
-                        # the largest share takes what rounding leaves, so that the sum is 255
-                        left, best = 255, 0
-                        for t in range(tissues):
-                            value = int(f[t] * 255 + 0.5)
-                            fractions[t, k, j, i] = value
-                            left -= value
-                            if f[t] > f[best]:
-                                best = t
-                        fractions[best, k, j, i] += left
-                        tissue[k, j, i] = best
-                        below = z <= tables.FORAMEN_MAGNUM_Z
-                        masks[0, k, j, i] = not below and (brain > 0.5 or cord > 0.5)
-                        masks[1, k, j, i] = below and cord > 0.5
-                        masks[2, k, j, i] = below and sac > 0.5
-                        if masks[1, k, j, i]:
-                            levels[0, k, j, i] = max(level_of(z, _VERTEBRA_TOPS), 1)
-                            levels[1, k, j, i] = max(level_of(z, _SPINAL_TOPS), 1)
-                        if best != 0:
-                            u, v, w = (ax + 170) / _TEXTURE_STEP, (ay + 170) / _TEXTURE_STEP, (az + 170) / _TEXTURE_STEP
-                            weight = 0.3 if own > 0 or cord > 0.5 else 1.0
-                            texture[k, j, i] = (own if own > 0 else 1.0) * (1 + weight * sample(noise, u, v, w))
+                        fractions[0, k, j, i] = 255
+                continue
+            for j in range(j0, min(j0 + _BLOCK, ny)):
+                for i in range(i0, min(i0 + _BLOCK, nx)):
+                    ax, ay = affine[0, 0] * i + affine[0, 3], affine[1, 1] * j + affine[1, 3]
+                    x, y, z = _pull(ax, ay, az, p, modes)
+                    brain, cord, sac, own = _fill(x, y, z, maps, first, distance, profile, f)
+                    # the largest share takes what rounding leaves, so that the sum is 255
+                    left, best = 255, 0
+                    for t in range(tissues):
+                        value = int(f[t] * 255 + 0.5)
+                        fractions[t, k, j, i] = value
+                        left -= value
+                        if f[t] > f[best]:
+                            best = t
+                    fractions[best, k, j, i] += left
+                    tissue[k, j, i] = best
+                    below = z <= tables.FORAMEN_MAGNUM_Z
+                    masks[0, k, j, i] = not below and (brain > 0.5 or cord > 0.5)
+                    masks[1, k, j, i] = below and cord > 0.5
+                    masks[2, k, j, i] = below and sac > 0.5
+                    if masks[1, k, j, i]:
+                        levels[0, k, j, i] = max(level_of(z, _VERTEBRA_TOPS), 1)
+                        levels[1, k, j, i] = max(level_of(z, _SPINAL_TOPS), 1)
+                    if best != 0:
+                        u, v, w = (ax + 170) / _TEXTURE_STEP, (ay + 170) / _TEXTURE_STEP, (az + 170) / _TEXTURE_STEP
+                        weight = 0.3 if own > 0 or cord > 0.5 else 1.0
+                        texture[k, j, i] = (own if own > 0 else 1.0) * (1 + weight * sample(noise, u, v, w))
 
 
-@njit(cache=True, parallel=True)
-def _chi(affine, p, modes, maps, first, distance, profile, chi_of_tissue, out):
-    nz, ny, nx = out.shape
-    for k in prange(nz):
-        f = np.empty(chi_of_tissue.shape[0])
-        for j in range(ny):
-            for i in range(nx):
-                if not np.isnan(out[k, j, i]):
-                    continue
-                x, y, z = _pull(
-                    affine[0, 0] * i + affine[0, 3], affine[1, 1] * j + affine[1, 3], affine[2, 2] * k + affine[2, 3], p, modes
-                )
-                _fill(x, y, z, maps, first, distance, profile, f)
-                total = 0.0
-                for t in range(f.shape[0]):
-                    total += f[t] * chi_of_tissue[t]
-                out[k, j, i] = total
+@njit(cache=True, nogil=True)
+def _chi(k, affine, p, modes, maps, first, distance, profile, chi_of_tissue, out):
+    """Fill what is NaN in one slice of a map of one number of each tissue."""
+    _, ny, nx = out.shape
+    f = np.empty(chi_of_tissue.shape[0])
+    for j in range(ny):
+        for i in range(nx):
+            if not np.isnan(out[k, j, i]):
+                continue
+            x, y, z = _pull(
+                affine[0, 0] * i + affine[0, 3], affine[1, 1] * j + affine[1, 3], affine[2, 2] * k + affine[2, 3], p, modes
+            )
+            _fill(x, y, z, maps, first, distance, profile, f)
+            total = 0.0
+            for t in range(f.shape[0]):
+                total += f[t] * chi_of_tissue[t]
+            out[k, j, i] = total
+
+
+def _slice_by_slice(kernel: Callable[..., None], count: int, *arguments) -> None:
+    """Call a kernel that lets other threads run with each slice's number and the arguments, slices side by side."""
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+        for done in [pool.submit(kernel, k, *arguments) for k in range(count)]:
+            done.result()
 
 
 @njit(cache=True)
@@ -227,7 +239,9 @@ def chi_map(
     whole = count >= 0.35 * np.prod(np.diag(affine)[:3] / np.diag(anatomy.affine)[:3])
     out = np.where(whole, total / np.maximum(count, 1), np.nan).astype(np.float32)
     brain, deformation = anatomy.brain, anatomy.deformation
-    _chi(
+    _slice_by_slice(
+        _chi,
+        shape[0],
         affine,
         *(deformation.parameters, deformation.modes, brain.maps, brain.first, brain.distance, neck_profile()),
         chi_of_tissue,
@@ -269,7 +283,9 @@ def build_anatomy(
     tissue = np.zeros(shape, np.uint8)
     masks = np.zeros((3, *shape), np.bool_)
     levels = np.zeros((2, *shape), np.uint8)
-    _render(
+    _slice_by_slice(
+        _render,
+        shape[0],
         affine,
         *(deformation.parameters, deformation.modes, brain.maps, brain.first, brain.distance, neck_profile()),
         _texture_noise(rng),

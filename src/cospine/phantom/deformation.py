@@ -37,12 +37,12 @@ _PIVOT, _SHIFT, _ROTATION = slice(0, 3), slice(3, 6), slice(6, 15)
 _BEND, _SCALE, _CORD, _N = 15, 20, 25, 26
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _softplus(u):
     return u + log1p(exp(-u)) if u > 0 else log1p(exp(u))
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _logistic(u):
     return 1 / (1 + exp(-u)) if u > 0 else exp(u) / (1 + exp(u))
 

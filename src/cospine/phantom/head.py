@@ -19,8 +19,11 @@ from scipy import ndimage
 from cospine.phantom.shapes import capsule, ellipse, ellipsoid, inside, join, paint, smooth
 from cospine.phantom.tissues import NUMBER
 
-CSF, GREY, WHITE, BONE, MARROW = NUMBER["csf"], NUMBER["grey_matter"], NUMBER["white_matter"], NUMBER["bone"], NUMBER["marrow"]
-MUSCLE, FAT, EYE, VESSEL, AIRWAY = NUMBER["muscle"], NUMBER["fat"], NUMBER["eye"], NUMBER["vessel"], NUMBER["airway"]
+# NumPy's integers: a kernel would be compiled anew for every literal that it is called with.
+CSF, GREY, WHITE, BONE, MARROW, MUSCLE, FAT, EYE, VESSEL, AIRWAY = (
+    np.int64(NUMBER[name])
+    for name in ("csf", "grey_matter", "white_matter", "bone", "marrow", "muscle", "fat", "eye", "vessel", "airway")
+)
 
 # Thickness (mm): subarachnoid space with dura, calvarium, scalp (after Haeussinger et al., PLoS One 2011).
 SUBARACHNOID_MM, SKULL_MM, SCALP_MM = 2.4, 6.3, 5.4

@@ -11,9 +11,14 @@ from cospine.phantom import tables
 from cospine.phantom.shapes import capsule, ellipse, ellipsoid, inside, paint, smooth
 from cospine.phantom.tissues import NUMBER
 
-CSF, BONE, MARROW, DISC = NUMBER["csf"], NUMBER["bone"], NUMBER["marrow"], NUMBER["disc"]
-MUSCLE, FAT, VESSEL, AIRWAY, LUNG = NUMBER["muscle"], NUMBER["fat"], NUMBER["vessel"], NUMBER["airway"], NUMBER["lung"]
-GREY, WHITE, CORD_GREY, CORD_WHITE = NUMBER["grey_matter"], NUMBER["white_matter"], NUMBER["cord_grey"], NUMBER["cord_white"]
+# NumPy's integers, here and below: a kernel would be compiled anew for every literal that it is called with.
+CSF, BONE, MARROW, DISC, MUSCLE, FAT, VESSEL, AIRWAY, LUNG, GREY, WHITE, CORD_GREY, CORD_WHITE = (
+    np.int64(NUMBER[name])
+    for name in (
+        "csf", "bone", "marrow", "disc", "muscle", "fat", "vessel", "airway", "lung", "grey_matter", "white_matter", "cord_grey",
+        "cord_white",
+    )
+)  # fmt: skip
 
 FORAMEN = tables.FORAMEN_MAGNUM_Z
 # The tables, at every half millimetre of height.
@@ -21,7 +26,7 @@ PROFILE_BOTTOM, PROFILE_STEP = -320.0, 0.5
 (
     CORD_Y, CORD_RX, CORD_RY, GREY_SIZE, DURA_Y, DURA_RX, DURA_RY, BODY_RX, BODY_RY,
     NECK_Y, NECK_RX, NECK_RY, AIR_Y, AIR_RX, AIR_RY, LEVEL, PLACE, PITCH,
-) = range(18)  # fmt: skip
+) = np.arange(18)  # fmt: skip
 # Length of the spinous process beyond the sac, C1 .. T4: short at C3-C5, long and sloping from C7 (Panjabi 1991).
 SPINE_MM = np.array([5.0, 20.0, 15.0, 16.0, 19.0, 26.0, 34.0, 38.0, 38.0, 38.0, 38.0, 38.0])
 # Free edge of the cord's fading into the MNI medulla.
@@ -62,7 +67,7 @@ def cord_centre(z: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.stack([np.zeros_like(height), np.interp(height, heights, profile[:, CORD_Y]), height], -1)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def at_height(profile, column, z):
     """A smooth column of the profile at a height."""
     place = min(max((z - PROFILE_BOTTOM) / PROFILE_STEP, 0.0), profile.shape[0] - 1.001)
@@ -148,7 +153,7 @@ def _vertebra(ax, y, z, profile, f):
 _TOPS = np.array(tables.VERTEBRA_TOP_Z)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def tables_top(level):
     """Upper edge of a vertebra by number."""
     return _TOPS[level - 1]

@@ -15,6 +15,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
+from cospine.register.solve import multiply, solve_scaled
 from cospine.space.bspline import value_and_gradient
 
 TUKEY = 4.685  # 95 % efficiency for Gaussian residuals
@@ -24,26 +25,36 @@ _DAMPING = 1e-5  # relative, for directions that the image says nothing of
 
 
 @njit(cache=True)
-def _rotation(w: NDArray) -> NDArray:
-    """Rodrigues' rotation matrix of a rotation vector."""
-    angle = math.sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2])
-    k = np.zeros((3, 3))
-    k[0, 1], k[0, 2], k[1, 2] = -w[2], w[1], -w[0]
-    k[1, 0], k[2, 0], k[2, 1] = w[2], -w[1], w[0]
-    if angle < 1e-12:
-        return np.eye(3) + k
-    return np.eye(3) + math.sin(angle) / angle * k + (1 - math.cos(angle)) / angle**2 * (k @ k)
+def _move(pose, step, centre, turn, before):
+    """Compose a step (3 mm, 3 rad about `centre`) on the reference's side of a pose, in place; turn and before are scratch."""
+    x, y, z = step[3], step[4], step[5]
+    angle = math.sqrt(x * x + y * y + z * z)
+    first, second = 1.0, 0.0  # of Rodrigues' formula
+    if angle >= 1e-12:
+        first, second = math.sin(angle) / angle, (1 - math.cos(angle)) / (angle * angle)
+    turn[0, 0], turn[0, 1], turn[0, 2] = 1 - second * (y * y + z * z), second * x * y - first * z, second * x * z + first * y
+    turn[1, 0], turn[1, 1], turn[1, 2] = second * x * y + first * z, 1 - second * (x * x + z * z), second * y * z - first * x
+    turn[2, 0], turn[2, 1], turn[2, 2] = second * x * z - first * y, second * y * z + first * x, 1 - second * (x * x + y * y)
+    for a in range(3):
+        for b in range(4):
+            before[a, b] = pose[a, b]
+    for a in range(3):
+        for b in range(4):
+            pose[a, b] = turn[a, 0] * before[0, b] + turn[a, 1] * before[1, b] + turn[a, 2] * before[2, b]
+        pose[a, 3] += step[a] + centre[a] - (turn[a, 0] * centre[0] + turn[a, 1] * centre[1] + turn[a, 2] * centre[2])
 
 
 @njit(cache=True)
-def _accumulate(coefs, values, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right):
-    """Sum the weighted normal equations of one volume; returns the robust residual scale and the weight used."""
+def _accumulate(coefs, values, points, weight, m, back, ras_to_voxel, centre, gain, offset, scale, j, normal, right):
+    """Sum the weighted normal equations of one volume; returns the robust residual scale and the weight used.
+
+    m: stored voxel to reference RAS mm, back: to reference voxel; j (8,) is scratch.
+    """
     nz, ny, nx = coefs.shape
-    normal[:] = 0
-    right[:] = 0
-    m = pose @ to_ras  # stored voxel -> reference RAS
-    back = ras_to_voxel @ m
-    j = np.empty(8)
+    for a in range(8):
+        right[a] = 0.0
+        for b in range(8):
+            normal[a, b] = 0.0
     absolute = 0.0
     used = 0.0
     for n in range(points.shape[0]):
@@ -131,44 +142,54 @@ def smoothed(volume: NDArray) -> NDArray[np.float32]:
     return volume
 
 
+@njit(cache=True)
+def _register_one(coefs, volume, points, weight, least, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, pose, fit):
+    """Gauss-Newton for one volume, its `pose` and `fit` improved in place; `least` weight must stay inside the image."""
+    values = np.empty(points.shape[0], np.float32)
+    _smoothed_at(volume, points, values)
+    now, before, m, back = np.empty((4, 4)), np.empty((4, 4)), np.empty((4, 4)), np.empty((4, 4))
+    normal, scaled, turn = np.empty((8, 8)), np.empty((8, 8)), np.empty((3, 3))
+    j, step, size = np.empty(8), np.empty(8), np.empty(8)
+    for a in range(4):
+        for b in range(4):
+            now[a, b] = pose[a, b]
+    gain, offset, scale = fit[0], fit[1], 0.0
+    steps = 0
+    for steps in range(iterations):
+        multiply(now, to_ras, m)
+        multiply(ras_to_voxel, m, back)
+        scale, used = _accumulate(
+            coefs, values, points, weight, m, back, ras_to_voxel, centre, gain, offset, scale, j, normal, step
+        )
+        if used < least:  # walked off the image: better where it began
+            fit[2], fit[3] = scale, steps + 1
+            return
+        # units differ by orders of magnitude between translations, rotations, gain and offset
+        solve_scaled(normal, step, _DAMPING, 1e-30, scaled, size)
+        shifted, turned = 0.0, 0.0
+        for a in range(3):
+            step[a] = min(max(step[a], -_LONGEST_MM), _LONGEST_MM)
+            step[3 + a] = min(max(step[3 + a], -_LARGEST_RAD), _LARGEST_RAD)
+            shifted, turned = max(shifted, abs(step[a])), max(turned, abs(step[3 + a]))
+        _move(now, step, centre, turn, before)
+        gain += step[6]
+        offset += step[7]
+        # a rotation is judged by what it does 50 mm from the centre
+        if steps > 0 and shifted + 50.0 * turned < tolerance_mm:
+            break
+    for a in range(4):
+        for b in range(4):
+            pose[a, b] = now[a, b]
+    fit[0], fit[1], fit[2], fit[3] = gain, offset, scale, steps + 1
+
+
 @njit(cache=True, parallel=True)
-def _register(coefs, series, points, weight, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, poses, fit):
+def _register(coefs, series, points, weight, least, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, poses, fit):
     """Gauss-Newton for all volumes side by side, `poses` (stored RAS to reference RAS) and `fit` improved in place."""
-    total = weight.sum()
     for t in prange(series.shape[0]):
-        pose = poses[t].copy()
-        gain, offset, scale = fit[t, 0], fit[t, 1], 0.0
-        normal = np.empty((8, 8))
-        right = np.empty(8)
-        values = np.empty(points.shape[0], np.float32)
-        _smoothed_at(series[t], points, values)
-        steps = 0
-        for steps in range(iterations):
-            scale, used = _accumulate(
-                coefs, values, points, weight, to_ras, ras_to_voxel, pose, centre, gain, offset, scale, normal, right
-            )
-            if used < _LEAST_USED * total:
-                pose, gain, offset = poses[t].copy(), fit[t, 0], fit[t, 1]  # walked off the image: better where it began
-                break
-            # units differ by orders of magnitude between translations, rotations, gain and offset
-            size = np.sqrt(np.diag(normal)) + 1e-30
-            step = np.linalg.solve(normal / np.outer(size, size) + _DAMPING * np.eye(8), right / size) / size
-            for a in range(3):
-                step[a] = min(max(step[a], -_LONGEST_MM), _LONGEST_MM)
-                step[3 + a] = min(max(step[3 + a], -_LARGEST_RAD), _LARGEST_RAD)
-            delta = np.eye(4)
-            rotation = _rotation(step[3:6])
-            delta[:3, :3] = rotation
-            delta[:3, 3] = step[:3] + centre - rotation @ centre
-            pose = delta @ pose
-            gain += step[6]
-            offset += step[7]
-            # a rotation is judged by what it does 50 mm from the centre
-            moved = np.abs(step[:3]).max() + 50.0 * np.abs(step[3:6]).max()
-            if steps > 0 and moved < tolerance_mm:
-                break
-        poses[t] = pose
-        fit[t, 0], fit[t, 1], fit[t, 2], fit[t, 3] = gain, offset, scale, steps + 1
+        _register_one(
+            coefs, series[t], points, weight, least, to_ras, ras_to_voxel, centre, iterations, tolerance_mm, poses[t], fit[t]
+        )
 
 
 def register_rigid(
@@ -217,11 +238,13 @@ def register_rigid(
     count = len(series)
     poses = np.tile(np.eye(4), (count, 1, 1)) if poses is None else np.array(poses, dtype=np.float64)
     fit = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (count, 1))
+    weight = np.ascontiguousarray(weight, dtype=np.float64)
     _register(
         np.ascontiguousarray(smoothed(coefs)),
         series,
         np.ascontiguousarray(points, dtype=np.int32),
-        np.ascontiguousarray(weight, dtype=np.float64),
+        weight,
+        _LEAST_USED * float(weight.sum()),
         np.array(affine, dtype=np.float64),
         np.ascontiguousarray(np.linalg.inv(affine)),
         np.array(centre, dtype=np.float64),

@@ -9,63 +9,83 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from cospine.register.rigid import TUKEY
+from cospine.register.solve import solve_scaled
 from cospine.space.bspline import value_and_gradient_in_plane
+
+
+@njit(cache=True)
+def _accumulate(coefs, stored, pixels, weight, first, last, s_x, s_y, gain, offset, scale, j, normal, right):
+    """Sum the weighted normal equations of one slice of one volume; returns the robust residual scale. j (4,) is scratch."""
+    for a in range(4):
+        right[a] = 0.0
+        for b in range(4):
+            normal[a, b] = 0.0
+    absolute = 0.0
+    used = 0.0
+    for n in range(first, last):
+        x, y = pixels[n, 0], pixels[n, 1]
+        value, gx, gy = value_and_gradient_in_plane(coefs, x - s_x, y - s_y)
+        residual = stored[y, x] - gain * value - offset
+        w = weight[n]
+        absolute += w * abs(residual)
+        used += w
+        if scale > 0:
+            ratio = residual / (TUKEY * scale)
+            if abs(ratio) >= 1:
+                continue
+            w *= (1 - ratio * ratio) ** 2
+        j[0], j[1], j[2], j[3] = -gain * gx, -gain * gy, value, 1.0
+        for a in range(4):
+            right[a] += w * j[a] * residual
+            for b in range(4):
+                normal[a, b] += w * j[a] * j[b]
+    return 1.2533 * absolute / max(used, 1e-30)
+
+
+@njit(cache=True)
+def _shift(coefs, stored, pixels, weight, first, last, start, prior_sd, iterations, shift, information, fit):
+    """One slice of one volume; `shift` (2,), `information` (2, 2) and `fit` (2,) are filled."""
+    normal, scaled = np.empty((4, 4)), np.empty((4, 4))
+    j, step, size = np.empty(4), np.empty(4), np.empty(4)
+    s_x, s_y = start[0], start[1]
+    gain, offset, scale, noise = 1.0, 0.0, 0.0, 1.0
+    for step_number in range(iterations):
+        scale = _accumulate(coefs, stored, pixels, weight, first, last, s_x, s_y, gain, offset, scale, j, normal, step)
+        noise = max(scale * scale, 1e-12)
+        for a in range(2):  # far from any structure the start is all that is known
+            pull = noise / (prior_sd[a] * prior_sd[a])
+            normal[a, a] += pull
+            step[a] -= pull * ((s_x if a == 0 else s_y) - start[a])
+        solve_scaled(normal, step, 1e-9, 1e-12, scaled, size)
+        limit = 1.0  # of a pixel: beyond it the linear model is worthless
+        s_x += min(max(step[0], -limit), limit)
+        s_y += min(max(step[1], -limit), limit)
+        gain += step[2]
+        offset += step[3]
+        if step_number > 0 and abs(step[0]) < 1e-3 and abs(step[1]) < 1e-3:
+            break
+    # what is known of the shifts once gain and offset are given away: the Schur complement
+    for k in range(3, 1, -1):
+        for a in range(k):
+            factor = normal[a, k] / (normal[k, k] + 1e-12)
+            for b in range(k):
+                normal[a, b] -= factor * normal[k, b]
+    for a in range(2):
+        for b in range(2):
+            information[a, b] = normal[a, b] / noise
+    shift[0], shift[1] = s_x, s_y
+    fit[0], fit[1] = gain, scale
 
 
 @njit(cache=True, parallel=True)
 def _shifts(coefs, series, slices, first, pixels, weight, start, prior_sd, iterations, shift, information, fit):
     for t in prange(series.shape[0]):
-        j = np.empty(4)
-        normal = np.empty((4, 4))
-        right = np.empty(4)
         for s in range(slices.size):
             k = slices[s]
-            s_x, s_y = start[t, s, 0], start[t, s, 1]
-            gain, offset, scale = 1.0, 0.0, 0.0
-            for step_number in range(iterations):
-                normal[:] = 0
-                right[:] = 0
-                absolute = 0.0
-                used = 0.0
-                for n in range(first[s], first[s + 1]):
-                    x, y = pixels[n, 0], pixels[n, 1]
-                    value, gx, gy = value_and_gradient_in_plane(coefs[k], x - s_x, y - s_y)
-                    residual = series[t, k, y, x] - gain * value - offset
-                    w = weight[n]
-                    absolute += w * abs(residual)
-                    used += w
-                    if scale > 0:
-                        ratio = residual / (TUKEY * scale)
-                        if abs(ratio) >= 1:
-                            continue
-                        w *= (1 - ratio * ratio) ** 2
-                    j[0], j[1], j[2], j[3] = -gain * gx, -gain * gy, value, 1.0
-                    for a in range(4):
-                        right[a] += w * j[a] * residual
-                        for b in range(4):
-                            normal[a, b] += w * j[a] * j[b]
-                scale = 1.2533 * absolute / max(used, 1e-30)
-                noise = max(scale * scale, 1e-12)
-                for a in range(2):  # far from any structure the start is all that is known
-                    pull = noise / prior_sd[a] ** 2
-                    normal[a, a] += pull
-                    right[a] -= pull * ((s_x if a == 0 else s_y) - start[t, s, a])
-                size = np.sqrt(np.diag(normal)) + 1e-12
-                step = np.linalg.solve(normal / np.outer(size, size) + 1e-9 * np.eye(4), right / size) / size
-                limit = 1.0  # of a pixel: beyond it the linear model is worthless
-                s_x += min(max(step[0], -limit), limit)
-                s_y += min(max(step[1], -limit), limit)
-                gain += step[2]
-                offset += step[3]
-                if step_number > 0 and abs(step[0]) < 1e-3 and abs(step[1]) < 1e-3:
-                    break
-            # what is known of the shifts once gain and offset are given away: the Schur complement
-            corner = np.ascontiguousarray(normal[2:, 2:]) + 1e-12 * np.eye(2)
-            side = np.ascontiguousarray(normal[:2, 2:])
-            known = (normal[:2, :2] - side @ np.linalg.solve(corner, np.ascontiguousarray(side.T))) / noise
-            shift[t, s, 0], shift[t, s, 1] = s_x, s_y
-            information[t, s] = known
-            fit[t, s, 0], fit[t, s, 1] = gain, scale
+            _shift(
+                coefs[k], series[t, k], pixels, weight, first[s], first[s + 1], start[t, s], prior_sd, iterations,
+                shift[t, s], information[t, s], fit[t, s],
+            )  # fmt: skip
 
 
 def slice_shifts(

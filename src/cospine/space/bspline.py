@@ -17,7 +17,7 @@ _SIXTH, _TWO_THIRDS = np.float32(1 / 6), np.float32(2 / 3)
 _HORIZON = 16  # |pole|**16 is 7e-10, below float32
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _mirror(i: int, n: int) -> int:
     """Index of voxel i in an axis of n voxels mirrored about its end voxels."""
     if n == 1:
@@ -51,7 +51,7 @@ def _filter_rows(c: NDArray) -> None:
                 row[i] = pole * (row[i + 1] - row[i])
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _filter_block(block: NDArray) -> None:
     """Along the first axis of a (n, m) block, all m columns side by side, in place."""
     n, m = block.shape
@@ -127,7 +127,7 @@ def coefficients(
     return out
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def weights(f):
     """Cubic B-spline weights of the four neighbours of a point at fraction f behind the second of them."""
     f = np.float32(f)
@@ -137,7 +137,7 @@ def weights(f):
     return g * g * g * _SIXTH, near, far, f * f * f * _SIXTH
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def slopes(f):
     """Derivatives of :func:`weights` by f."""
     f = np.float32(f)
@@ -323,7 +323,7 @@ def sample_points(
         out[n] = value * factor[n] if factor.size > 0 else value
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def value_and_gradient(c, x, y, z):
     """Spline value and its gradient by voxel index (x, y, z) at one point inside the lattice."""
     nz, ny, nx = c.shape
@@ -373,7 +373,7 @@ def value_and_gradient(c, x, y, z):
     return value, gx, gy, gz
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def value_and_gradient_in_plane(c, x, y):
     """Spline value and its gradient by pixel index (x, y) at one point of one slice (y, x)."""
     ny, nx = c.shape
