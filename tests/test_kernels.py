@@ -37,7 +37,6 @@ def test_no_kernel_lets_the_compiler_change_its_arithmetic() -> None:
 
 REDUCTIONS = {"sum", "mean", "prod", "std", "var", "dot"}
 COUNTS = {"failed"}  # whole numbers: any order will do
-KNOWN = {"cospine.register.rigid._register: weight.sum()"}  # against a threshold only
 
 
 def sums_by_threads(kernel: Dispatcher) -> Iterator[str]:
@@ -59,7 +58,7 @@ def sums_by_threads(kernel: Dispatcher) -> Iterator[str]:
 def test_no_kernel_sums_by_threads() -> None:
     parallel = {name: kernel for name, kernel in kernels().items() if kernel.targetoptions.get("parallel")}
     assert len(parallel) > 30
-    assert {f"{name}: {what}" for name, kernel in parallel.items() for what in sums_by_threads(kernel)} <= KNOWN
+    assert [f"{name}: {what}" for name, kernel in parallel.items() for what in sums_by_threads(kernel)] == []
 
 
 def test_a_compiled_kernel_and_one_from_the_cache_give_the_same_bytes(tmp_path: Path) -> None:
