@@ -13,7 +13,8 @@ from scipy import ndimage
 from cospine.bids import read_dataset
 from cospine.cli.main import main
 from cospine.errors import CoSpineError
-from cospine.pipeline.anatomy_stage import AnatomySources, image_of
+from cospine.pipeline.anatomy_stage import Anatomy, AnatomySources, image_of
+from cospine.pipeline.keeper import Done
 from cospine.pipeline.execute import read_chosen
 from cospine.pipeline.settings import Settings
 from cospine.space.templates import PAM50_BOX, brain_template, cord_template
@@ -184,8 +185,12 @@ def test_images_are_chosen_by_session_and_contrast(digital: Path) -> None:
 def test_what_leaves_the_anatomy_out_is_said(digital: Path) -> None:
     participant = read_dataset(digital).participants[0]
     run = participant.runs[0]
-    assert AnatomySources(participant, Settings(level="minimal")).of(run)[1] == "level minimal leaves it out"
-    assert "ignored" in AnatomySources(participant, Settings(ignore=("anatomy",))).of(run)[1]
+
+    def make(path: Path) -> Done[Anatomy]:
+        raise AssertionError(f"{path} is not asked for")
+
+    assert AnatomySources(participant, Settings(level="minimal"), make).of(run)[1] == "level minimal leaves it out"
+    assert "ignored" in AnatomySources(participant, Settings(ignore=("anatomy",)), make).of(run)[1]
 
 
 def test_discs_by_hand_are_checked_before_the_work(digital: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class PhysioSources:
             if "respiratory" in by_hand["kind"] and "respiratory" in channels:
                 notes.append("The breaths that were given serve rates and rvt; the respiratory phase follows the belt itself.")
         everyone, _ = self._recordings(beside)
-        table = overlap(everyone, [session_of(one) for one in self._participant.runs if one.session == run.session])
+        table = overlap(everyone, sessions_beside(run, self._participant))
         for note in notes:
             logger.info("%s: %s", run.label, note)
         used = given if any(one.given for one in channels.values()) else None
@@ -108,6 +108,11 @@ _EVENT = {"cardiac": "heartbeat", "respiratory": "breath"}
 def session_of(run: Run) -> Session:
     """A run as alignment sees it."""
     return Session(run.prefix, run.volumes, run.tr_s, run.acquisition_clock_s, run.shape[3])
+
+
+def sessions_beside(run: Run, participant: Participant) -> list[Session]:
+    """The runs of a run's session, itself among them, whose images can be read."""
+    return [session_of(one) for one in participant.runs if one.session == run.session and len(one.shape) == 4]
 
 
 def _channel(kind: Kind, path: Path, placed: Placed, session: Session, by_hand: Mapping[str, list[Any]] | None) -> Channel:

@@ -31,7 +31,7 @@ from cospine.pipeline.noise_stage import (
     share_of_simultaneous,
 )
 from cospine.pipeline.person import Person
-from cospine.pipeline.physio_stage import session_of
+from cospine.pipeline.physio_stage import sessions_beside
 from cospine.pipeline.reporting import RunSection, quality_record, run_section
 from cospine.pipeline.run_files import basis_of, slice_timing
 from cospine.pipeline.run_parts import (
@@ -200,7 +200,7 @@ class _Process(CorrectedRun):
             return noise, (*written, self.writer.confounds(columns, about))
 
         recorded = [person.participant.physio_sidecars.get(path) for path in beside]
-        sessions = [vars(session_of(one)) for one in person.participant.runs if one.session == run.session]
+        sessions = [vars(one) for one in sessions_beside(run, person.participant)]
         return self.step(
             "noise",
             compute,
