@@ -14,8 +14,8 @@ from cospine.bids import read_dataset
 from cospine.cli.main import main
 from cospine.errors import CoSpineError
 from cospine.pipeline.anatomy_stage import Anatomy, AnatomySources, image_of
-from cospine.pipeline.keeper import Done
 from cospine.pipeline.execute import read_chosen
+from cospine.pipeline.keeper import Done
 from cospine.pipeline.settings import Settings
 from cospine.space.templates import PAM50_BOX, brain_template, cord_template
 
