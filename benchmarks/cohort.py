@@ -71,7 +71,7 @@ def sleep(count: int, crew: Crew, seed: int) -> None:
         def listen(_: Any) -> None:
             first.append(time.perf_counter())
 
-        done = workers.by_workers(job, people, crew, Settings(), Tracker(dataset, listen), print)
+        done = workers.by_workers(job, people, crew, Tracker(dataset, listen), print)
         ended = time.perf_counter()
     assert len(done) == count
     wall, ideal = ended - began, work / crew.workers
@@ -87,9 +87,7 @@ def scale(counts: list[int], crew: Crew) -> None:
         with tempfile.TemporaryDirectory() as folder:
             job = Job(Dataset(Path(folder), "scale"), Derivatives(Path(folder)), Path(folder) / "work", Settings())
             began = time.perf_counter()
-            workers.by_workers(
-                job, people, crew, Settings(), Tracker(Dataset(Path(folder), "scale", people), silent), lambda _: None
-            )
+            workers.by_workers(job, people, crew, Tracker(Dataset(Path(folder), "scale", people), silent), lambda _: None)
         wall = time.perf_counter() - began - 0.05 * count / crew.workers
         print(f"{count} people on {crew.workers} workers: {1000 * wall / count:.1f} ms a participant for handing out")
 

@@ -9,12 +9,12 @@ import sys
 
 FIXED_THREADS = 8
 """Of ITK and onnxruntime, whatever is asked for: they sum mutual information, global correlation and convolutions in parts by
-the number of threads. Where there are fewer processors the threads share them, and sleep while they wait: what that costs could
-not be measured."""
+the number of threads. Where there are fewer processors the threads share them and sleep while they wait, which was found to cost
+nothing on two."""
 
 # read by the libraries when they are first imported. Threads of OpenMP that spin while they wait make a busy machine many times
 # slower; many small LAPACK calls want one thread each
-_ALWAYS = {
+ALWAYS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -26,7 +26,7 @@ _chosen: list[int] = []
 
 def settle_libraries() -> None:
     """Set what must be the same on every machine, whatever the environment says, for libraries that are imported after this."""
-    os.environ.update(_ALWAYS)
+    os.environ.update(ALWAYS)
 
 
 def use_threads(n: int | None = None) -> None:

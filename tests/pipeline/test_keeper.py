@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cospine.errors import CoSpineError
-from cospine.pipeline.keeper import Done, Keeper, read_record
+from cospine.pipeline.keeper import Done, Keeper
+from cospine.pipeline.record import read_record
 from cospine.pipeline.settings import Settings
 
 

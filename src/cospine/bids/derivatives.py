@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cospine import __version__
 from cospine.bids import write
-from cospine.bids.names import build_name, parse_name
+from cospine.bids.names import build_name, parse_name, sidecar_of
 
 BIDS_VERSION = "1.11.0"
 # What the validator (3.0.2) has no rule for, and nothing else. It knows masks, dsegs, T1w, BOLD and `logs/`.
@@ -280,7 +280,7 @@ class Derivatives:
 
     def _sidecar(self, path: Path, content: Mapping[str, Any] | None) -> None:
         if content is not None:
-            write.write_json(path.with_name(path.name.partition(".")[0] + ".json"), content)
+            write.write_json(sidecar_of(path), content)
 
 
 def _space_code(path: Path) -> int:

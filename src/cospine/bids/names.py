@@ -6,6 +6,7 @@ A name is `key-value` entities, a suffix and an extension: `sub-01_task-pain_run
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # Order of the BIDS 1.11 schema; `from`, `to`, `mode`, `fmapid`, `stat` and `contrast` are not in it yet and stand
 # where the names already in use (fMRIPrep, Nilearn) have them.
@@ -98,3 +99,8 @@ def build_name(entities: Mapping[str, str | int | None], suffix: str, extension:
         raise ValueError(f"{extension!r} is not a file extension")
     parts = [f"{key}-{known[key]}" for key in sorted(known, key=_RANK.__getitem__)]
     return "_".join([*parts, suffix]) + extension
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the sidecar of a file lies: beside it, `.json` in place of its extension."""
+    return path.with_name(path.name.partition(".")[0] + ".json")

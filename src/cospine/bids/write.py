@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cospine.bids.atomic import CHUNK_BYTES, atomic, compressed
+from cospine.bids.names import sidecar_of
 
 # Rounding may be off by half a step; a twentieth of the thermal noise at most makes a step a tenth of it.
 STEPS_PER_NOISE_SD = 10.0
@@ -100,7 +101,7 @@ def write_tsv(
         lines.insert(0, "\t".join(texts))
     content = "".join(line + "\n" for line in lines).encode()
     if descriptions is not None:
-        sidecar = path.with_name(path.name.partition(".")[0] + ".json")
+        sidecar = sidecar_of(path)
         write_json(
             sidecar,
             {

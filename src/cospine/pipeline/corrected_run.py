@@ -177,11 +177,10 @@ class CorrectedRun:
 
         def compute(settings: Settings) -> tuple[Undistorted, Files]:
             choice, motion = self.choice.value, self.motion.value
-            brain = motion.masks.brain
-            if choice.source is None:
-                return Undistorted(None, choice, brain), ()
-            jacobian = not settings.ignores("fmap-jacobian")
-            distortion = correct(self.run, choice, motion, self.grid, jacobian=jacobian)
+            brain, distortion = motion.masks.brain, None
+            if choice.source is not None:
+                jacobian = not settings.ignores("fmap-jacobian")
+                distortion = correct(self.run, choice, motion, self.grid, jacobian=jacobian)
             if distortion is None:
                 return Undistorted(None, choice, brain), ()
             brain = in_place(brain, load_given(self.given).brain, distortion)
@@ -231,6 +230,10 @@ class CorrectedRun:
         """What sidecars say of the correction of distortion."""
         found = self.undistorted.value
         return corrected_with(self.run, found.choice, found.distortion, self.out)
+
+    def sourced_basis(self) -> dict[str, Any]:
+        """The same, and what the map is of."""
+        return {"Sources": [self.out.source(self.run.bold)], **self.basis()}
 
     @cached_property
     def masks(self) -> Done[RunMasks]:

@@ -1,6 +1,6 @@
 """Who does the units of work, and in which order: this process, workers on this machine, or a cluster."""
 
-import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +12,6 @@ from cospine.pipeline.progress import Tracker
 from cospine.pipeline.settings import Settings
 from cospine.pipeline.units import Failure, Finished, Job, do_run, finish, prepare
 from cospine.threads import threads
-
-logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
@@ -61,8 +59,12 @@ def need_gb(run: Run) -> float:
     Two series as float32 (stored and corrected), copies of parts of them, and what is there whatever the size of the run:
     libraries, templates, anatomy and maps.
     """
-    voxels = float(run.shape[0] * run.shape[1] * run.shape[2]) if len(run.shape) > 2 else 0.0
-    return 1.3 + 2.5 * voxels * max(run.volumes, 1) * 4 / 1e9
+    return 1.3 + 2.5 * 4 * _values(run) / 1e9
+
+
+def _values(run: Run) -> int:
+    """Voxels times volumes of a run."""
+    return math.prod(run.shape[:3]) * run.volumes
 
 
 def crew_for(runs: Sequence[Run], settings: Settings) -> Crew:
@@ -89,8 +91,7 @@ def crew_for(runs: Sequence[Run], settings: Settings) -> Crew:
         return Crew(workers, settings.nprocs or 1, settings.mem_gb or round(most + 0.5, 1), settings.engine, options)
     memory = settings.mem_gb or SPARE * psutil.virtual_memory().available / 1e9
     workers = wanted or max(1, min(cores, len(runs), int(memory // most)))
-    few = sum(run.volumes * run.shape[0] * run.shape[1] * run.shape[2] for run in runs if len(run.shape) > 2) < FEW
-    if few and not wanted:
+    if sum(map(_values, runs)) < FEW and not wanted:
         workers = 1
     return Crew(workers, max(1, cores // workers), settings.mem_gb / workers, "local", options)
 
@@ -114,20 +115,18 @@ def engine_options(settings: Settings) -> dict[str, str]:
     return found
 
 
-def carry_out(
-    job: Job, people: Sequence[Participant], crew: Crew, settings: Settings, tracker: Tracker, say: Say
-) -> list[Finished]:
+def carry_out(job: Job, people: Sequence[Participant], crew: Crew, tracker: Tracker, say: Say) -> list[Finished]:
     """Do all units of all people; one that fails stops no other, unless the settings say so."""
+    job = replace(job, threads=crew.threads)
     if crew.alone:
-        return _here(job, people, settings, tracker, crew)
+        return _here(job, people, tracker)
     from cospine.pipeline.workers import by_workers  # Dask is loaded by those who need it
 
-    return by_workers(replace(job, threads=crew.threads), people, crew, settings, tracker, say)
+    return by_workers(job, people, crew, tracker, say)
 
 
-def _here(job: Job, people: Sequence[Participant], settings: Settings, tracker: Tracker, crew: Crew) -> list[Finished]:
+def _here(job: Job, people: Sequence[Participant], tracker: Tracker) -> list[Finished]:
     """One unit after the other in this process."""
-    job = replace(job, threads=crew.threads)
     done: list[Finished] = []
     for person in people:
 
@@ -140,11 +139,11 @@ def _here(job: Job, people: Sequence[Participant], settings: Settings, tracker: 
             tracker.ends(person.label, run.prefix, "" if why is None else why.error)
             if why is not None:
                 failed.append(why)
-                if settings.stop_on_first_crash:
+                if job.settings.stop_on_first_crash:
                     break
         done.append(finish(job, person, failed, tell))
         report(done[-1], failed, tracker)
-        if done[-1].failures and settings.stop_on_first_crash:
+        if done[-1].failures and job.settings.stop_on_first_crash:
             break
     return done
 

@@ -183,7 +183,7 @@ def execute(
     job = job_of(dataset, output_dir, settings)
     people = [one for one in dataset.participants if one.runnable or one.findings]
     job.derivatives.write_dataset_description(dataset.name)
-    done = carry_out(job, people, crew, settings, Tracker(dataset, listen), say)
+    done = carry_out(job, people, crew, Tracker(dataset, listen), say)
     by_label = {one.participant: one for one in done}
     # in the order of the dataset, whoever was ready first
     in_order = [by_label[one.label] for one in people if one.label in by_label]

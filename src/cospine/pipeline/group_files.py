@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cospine.bids import Derivatives, build_name
+from cospine.bids.names import sidecar_of
 from cospine.pipeline.group_inputs import Question
 
 
@@ -53,7 +54,7 @@ class GroupFiles:
     def remove_others(self) -> None:
         """Remove what an earlier execution left in the folder: it would pass for a result of this one."""
         mine = {path for paths in self.written.values() for path, _ in paths}
-        mine |= {path.with_name(path.name.partition(".")[0] + ".json") for path in mine}
+        mine |= {sidecar_of(path) for path in mine}
         for path in sorted(self.folder.glob("*")):
             if path.is_file() and path not in mine:
                 path.unlink()

@@ -10,24 +10,31 @@ Why not joblib.Memory or Pydra: the first hashes arguments, a gigabyte of images
 it computes again; the second wants every step to be a task of its own that passes files.
 """
 
-import hashlib
-import json
 import logging
 import pickle
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from io import BufferedReader
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 from isal import igzip
 
-from cospine import __version__
 from cospine.bids.atomic import atomic, compressed
+from cospine.bids.names import sidecar_of
 from cospine.errors import CoSpineError
+from cospine.pipeline.record import (
+    Record,
+    as_json,
+    content_of,
+    digest_of,
+    is_same,
+    read_record,
+    remove_stale,
+    software,
+    stamp_of,
+    tree_of,
+)
 from cospine.pipeline.resources import Peak, give_back
 from cospine.pipeline.settings import Settings
 
@@ -36,76 +43,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Computed = tuple[T, Sequence[Path]]
 _ENDING = ".kept"
-_SOFTWARE = ("numpy", "scipy", "numba", "nibabel", "antspyx", "onnxruntime", "scikit-image", "nilearn", "pandas")
-_BLOCK = 1 << 22
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a step depended on and what it left.
-
-    Parameters
-    ----------
-    name, version : str
-        As `motion`; the version is raised when the same inputs would give another result.
-    software : str
-        Versions of CoSpine and of the libraries it computes with.
-    facts : str
-        Digest of what is known of the run from sidecars and headers.
-    declared : tuple of str
-        Files it was said to read.
-    files : mapping of str to (size, modification time in ns, digest)
-        Those, and what steps inside of it read.
-    settings : mapping of str to Any
-        Parameters it read, with their values; of a path, a digest of what lies there.
-    after : mapping of str to str
-        Steps it builds on, and their digests.
-    outputs, sidecars, inner : mapping of str to (size, modification time in ns)
-        Files it wrote, what lies beside them, and what steps inside of it wrote.
-    seconds : float
-        How long it took.
-    peak_bytes : int
-        Most memory that the process and its children held meanwhile.
-    """
-
-    name: str
-    version: str
-    software: str
-    facts: str
-    declared: tuple[str, ...]
-    files: Mapping[str, tuple[int, int, str]]
-    settings: Mapping[str, Any]
-    after: Mapping[str, str]
-    outputs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    sidecars: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    inner: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    seconds: float = 0.0
-    peak_bytes: int = 0
-
-    @property
-    def digest(self) -> str:
-        """Of everything the result follows from; not of where files lie or when they were written."""
-        contents = sorted((Path(name).name, digest) for name, (_, _, digest) in self.files.items())
-        known = [self.name, self.version, self.software, self.facts, contents, self.settings, self.after]
-        return hashlib.sha256(_json(known)).hexdigest()
-
-    def numbered(self, number: int) -> "Record":
-        """The same under a name of its own, to build on steps of several runs."""
-        return replace(self, name=f"{self.name} {number}")
-
-    def as_step(self, named: Callable[[Path], str]) -> dict[str, Any]:
-        """As `logs/P_steps.json` has it; `named` tells how a file is called there."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "inputs": sorted({named(Path(name)) for name in self.files}),
-            "parameters": dict(self.settings),
-            "after": sorted(self.after),
-            "outputs": sorted(named(Path(name)) for name in self.outputs),
-            "digest": self.digest,
-            "seconds": round(self.seconds, 2),
-            "peak_gb": round(self.peak_bytes / 1e9, 3),
-        }
 
 
 class Done(Generic[T]):
@@ -188,7 +125,6 @@ class Keeper:
         self.said = said
         self.plan = plan
         self.planned: list[Planned] = []
-        self.times_done: list[str] = []
         self.folder = folder
         self._frames: list[_Frame] = []
         self._shared: dict[int, tuple[tuple[str, str, int, str], Any]] = {}
@@ -228,7 +164,7 @@ class Keeper:
         """
         files = sorted(set(files))
         wanted = {one.record.name: one.record.digest for one in after}
-        known = hashlib.sha256(_json(facts)).hexdigest()
+        known = digest_of(facts)
         path = self._path(unit, name)
         old = read_record(path)
         why = self._changed(old, version, known, files, wanted)
@@ -246,7 +182,7 @@ class Keeper:
         self.said(name)
         logger.info("%s: %s (%s)", unit.rpartition("/")[2], name, why)
         path.unlink(missing_ok=True)
-        frame = _Frame(files={str(one): _content(one) for one in files})
+        frame = _Frame(files={str(one): content_of(one) for one in files})
         self._frames.append(frame)
         began = time.perf_counter()
         try:
@@ -258,14 +194,14 @@ class Keeper:
         record = Record(
             name=name,
             version=version,
-            software=_software(),
+            software=software(),
             facts=known,
             declared=tuple(map(str, files)),
             files=dict(sorted(frame.files.items())),
             settings=dict(sorted(frame.settings.items())),
             after=wanted,
-            outputs={str(one): _stamp(one) for one in outputs},
-            sidecars={str(one): _stamp(one) for one in map(_sidecar, outputs) if one not in outputs and one.is_file()},
+            outputs={str(one): stamp_of(one) for one in outputs},
+            sidecars={str(one): stamp_of(one) for one in map(sidecar_of, outputs) if one not in outputs and one.is_file()},
             inner=frame.written,
             seconds=time.perf_counter() - began,
             peak_bytes=peak.bytes,
@@ -274,8 +210,7 @@ class Keeper:
         for outer in self._frames:
             outer.add(record)
         if old is not None:
-            _remove({*old.outputs, *old.sidecars} - {*record.outputs, *record.sidecars})
-        self.times_done.append(f"{unit}/{name}")
+            remove_stale(old.written - record.written)
         return self._remember(unit, name, Done.of(record, value, lambda: self._load(path, record)))
 
     def found(self, unit: str, name: str) -> Done[Any] | None:
@@ -294,7 +229,7 @@ class Keeper:
             if path.name.removesuffix(_ENDING) not in kept:
                 record = read_record(path)
                 if record is not None:
-                    _remove({*record.outputs, *record.sidecars})
+                    remove_stale(record.written)
                 path.unlink(missing_ok=True)
 
     # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -306,14 +241,14 @@ class Keeper:
         """Why a step must be done; empty where it need not."""
         if old is None:
             return "not done yet"
-        if old.version != version or old.software != _software():
+        if old.version != version or old.software != software():
             return "another version of it or of what it computes with"
         if changed := sorted(name for name in {*after, *old.after} if after.get(name) != old.after.get(name)):
             return f"after {', '.join(changed)}"
         if gone := sorted(set(old.declared) ^ {str(one) for one in files}):
             return f"other files: {', '.join(Path(one).name for one in gone)}"
         for name, known in old.files.items():
-            if not _same(Path(name), known):
+            if not is_same(Path(name), known):
                 return f"{Path(name).name} has changed"
         for name, value in old.settings.items():
             now = self._value(name)
@@ -323,7 +258,7 @@ class Keeper:
         if old.facts != facts:
             return "what sidecars or headers say has changed"
         for name, stamp in {**old.outputs, **old.sidecars, **old.inner}.items():
-            if not Path(name).is_file() or _stamp(Path(name)) != tuple(stamp):
+            if not Path(name).is_file() or stamp_of(Path(name)) != stamp:
                 return f"{Path(name).name} is not as it was written"
         return ""
 
@@ -340,7 +275,7 @@ class Keeper:
         if part:
             return part in value
         if isinstance(value, Path):
-            return _tree(value)
+            return tree_of(value)
         return list(value) if isinstance(value, tuple) else value
 
     def _remember(self, unit: str, name: str, done: Done[T]) -> Done[T]:
@@ -358,7 +293,7 @@ class Keeper:
 
     def _keep(self, path: Path, record: Record, value: Any) -> None:
         with atomic(path) as stream:
-            stream.write(_json(asdict(record)) + b"\n")
+            stream.write(as_json(asdict(record)) + b"\n")
             with compressed(stream, Path("result.gz"), 0, None) as packed:
                 _Pickler(packed, {key: name for key, (name, _) in self._shared.items()}).dump(value)
 
@@ -433,81 +368,8 @@ class _Unpickler(pickle.Unpickler):
         return self._referred(*pid)
 
 
-def read_record(path: Path) -> Record | None:
-    """The record of a kept step; None where there is none that can be read."""
-    try:
-        with open(path, "rb") as stream:
-            content = json.loads(stream.readline())
-        content["files"] = {name: tuple(known) for name, known in content["files"].items()}
-        content["declared"] = tuple(content["declared"])
-        return Record(**content)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name.partition(".")[0] + ".json")
-
-
-def _remove(outputs: Iterable[str]) -> None:
-    """Remove what an earlier execution wrote and this one does not."""
-    for name in sorted(outputs):
-        logger.info("%s of an earlier execution removed", Path(name).name)
-        Path(name).unlink(missing_ok=True)
-
-
 def _not_done() -> Any:
     raise RuntimeError("a planned step has no result")
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    about = path.stat()
-    return about.st_size, about.st_mtime_ns
-
-
-def _content(path: Path) -> tuple[int, int, str]:
-    """Size, time and digest of a file; a file that is not there has none of them."""
-    try:
-        stamp = _stamp(path)
-        with open(path, "rb", buffering=0) as stream:
-            return *stamp, _digest(cast(BufferedReader, stream))
-    except OSError:
-        return 0, 0, ""
-
-
-def _same(path: Path, known: tuple[int, int, str]) -> bool:
-    """Whether a file is what it was: by size and time, or where those differ, by content."""
-    try:
-        stamp = _stamp(path)
-    except OSError:
-        return known[2] == ""
-    return stamp == tuple(known[:2]) or (stamp[0] == known[0] and _content(path)[2] == known[2])
-
-
-def _digest(stream: BufferedReader) -> str:
-    found = hashlib.sha256()
-    while block := stream.read(_BLOCK):
-        found.update(block)
-    return found.hexdigest()
-
-
-def _tree(path: Path) -> str:
-    """Digest of a file's content, or of the names, sizes and times of a folder's files."""
-    if path.is_file():
-        return _content(path)[2]
-    held = [(one.relative_to(path).as_posix(), *_stamp(one)) for one in sorted(path.rglob("*")) if one.is_file()]
-    return hashlib.sha256(_json(held)).hexdigest()
-
-
-@cache
-def _software() -> str:
-    found = [f"cospine {__version__}"]
-    for name in _SOFTWARE:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} absent")
-    return ", ".join(found)
 
 
 def _shown(value: Any) -> str:
@@ -516,17 +378,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "not given" if value is None else "other content" if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-def _json(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return value.name
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is no fact")

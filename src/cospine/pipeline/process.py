@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,7 @@ from cospine.pipeline.noise_stage import (
 from cospine.pipeline.person import Person
 from cospine.pipeline.physio_stage import sessions_beside
 from cospine.pipeline.reporting import RunSection, quality_record, run_section
-from cospine.pipeline.run_files import basis_of, slice_timing
-from cospine.pipeline.run_parts import (
-    Coupled,
-    Statistics,
-    displacements,
-)
+from cospine.pipeline.run_parts import Coupled, Statistics, displacements
 from cospine.pipeline.run_result import RunResult
 from cospine.pipeline.seed_stage import SeedMaps, seed_maps
 from cospine.pipeline.settings import Settings
@@ -54,23 +49,7 @@ _LEFT_OUT = "level minimal leaves it out"
 _DENOISED = "thermal denoising leaves an unknown number of degrees of freedom"
 
 
-@dataclass(frozen=True, eq=False)
-class ProcessedRun:
-    """A run that has been processed.
-
-    Parameters
-    ----------
-    section : Done
-        Its part of the page.
-    steps : tuple of Done
-        All that made it, those of the person's fields and anatomy first.
-    """
-
-    section: Done[RunSection]
-    steps: tuple[Done[Any], ...]
-
-
-def process_run(run: Run, person: Person) -> ProcessedRun:
+def process_run(run: Run, person: Person) -> tuple[Done[Any], ...]:
     """Do all steps of a run that are not done yet, and write what belongs to it.
 
     Parameters
@@ -79,6 +58,11 @@ def process_run(run: Run, person: Person) -> ProcessedRun:
         One without errors.
     person : Person
         Whose it is.
+
+    Returns
+    -------
+    tuple of Done
+        All steps that made it, those of the person's fields and anatomy first.
 
     Raises
     ------
@@ -96,17 +80,17 @@ def process_run(run: Run, person: Person) -> ProcessedRun:
 class _Process(CorrectedRun):
     """All steps of a run."""
 
-    def all(self) -> ProcessedRun:
+    def all(self) -> tuple[Done[Any], ...]:
         """Every step that the settings ask for."""
-        section = self.report
+        _ = self.report  # the last: it wants all others
         self.keeper.forget_others(self.person.unit_of(self.run), [one.record.name for one in self.steps])
-        return ProcessedRun(section, (*self._shared, *self.steps))
+        return self.made_by
 
     @property
-    def _shared(self) -> tuple[Done[Any], ...]:
-        """Steps of the person that the run builds on."""
+    def made_by(self) -> tuple[Done[Any], ...]:
+        """Steps that have been done so far, after those of the person that the run builds on."""
         anatomy, _ = self.anatomy
-        return (*self.person.fields_of(self.run), *(() if anatomy is None else (anatomy,)))
+        return (*self.person.fields_of(self.run), *(() if anatomy is None else (anatomy,)), *self.steps)
 
     # --- the person's anatomy and the templates --------------------------------------------------------------------------
 
@@ -234,9 +218,7 @@ class _Process(CorrectedRun):
                 return Statistics(None, str(error)), ()
             if found is None:
                 return Statistics(None, why), ()
-            undistorted = self.undistorted.value
-            basis = basis_of(run, undistorted.choice, undistorted.distortion, self.out)
-            return Statistics(found, ""), write_statistics(self.out, run, found, self.grid, basis)
+            return Statistics(found, ""), write_statistics(self.out, run, found, self.grid, self.sourced_basis())
 
         after = [self.corrected, self.masks, self.spaces, self.noise]
         return self.step("statistics", compute, files=self._events, after=after)
@@ -274,8 +256,7 @@ class _Process(CorrectedRun):
                 assert placement is not None  # else there is no coupling
                 assert slice_times is not None
                 self.keeper.said("seeds")
-                undistorted = self.undistorted.value
-                basis = basis_of(run, undistorted.choice, undistorted.distortion, self.out)
+                basis = self.sourced_basis()
                 seeds, notes = seed_maps(
                     run, self.grid, model, task.found, found, settings, corrected, brain, cord, placement, slice_times, leaking,
                     lambda seed: written.extend(write_seed(self.out, run, seed, task.found, self.grid, basis)),
@@ -295,8 +276,7 @@ class _Process(CorrectedRun):
         def compute(_: Settings) -> tuple[None, Files]:
             noise = self.noise.value
             assert noise is not None  # level full
-            reference = self.out.uri(self.out.path(self.run, "boldref", desc="coreg"))
-            sidecar = {**self.about(), "SpatialReference": reference, **slice_timing(self.run)}
+            sidecar = self.writer.series_sidecar(self.about())
             series, noise_sd = self.series.corrected(), self.corrected.value.noise_sd
             return None, write_clean(self.out, self.run, noise.model, series, self.grid, sidecar, noise_sd)
 
@@ -328,7 +308,7 @@ class _Process(CorrectedRun):
         motion, found, masks, noise = self.motion.value, self.undistorted.value, self.masks.value, self.noise.value
         corrected, statistics, coupled = self.corrected.value, self.statistics.value, self.coupling.value
         head, cord = displacements(motion)
-        steps = (*self._shared, *self.steps)
+        steps = self.made_by
         return RunResult(
             run=self.run,
             grid=self.grid,

@@ -10,6 +10,7 @@ import yaml
 
 from cospine.errors import CoSpineError
 from cospine.pipeline.engine import Crew
+from cospine.threads import ALWAYS
 
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 """Engines, and the classes of dask-jobqueue that serve them."""
@@ -42,7 +43,7 @@ def queue_options(crew: Crew, work: Path, config: Path | None = None) -> dict[st
         "python": sys.executable,
         "local_directory": str(work / "dask"),
         "log_directory": str(work / "jobs"),
-        "job_script_prologue": ["export OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1"],
+        "job_script_prologue": [f"export {name}={value}" for name, value in ALWAYS.items()],
     }
     # each asks for cores in words of its own; SGE's differ from site to site (resource_spec, in its file)
     ours |= {

@@ -115,27 +115,25 @@ class RunWriter:
         raw = self.image("boldmap", tsnr_raw, {**tsnr_is, "DistortionCorrected": False}, desc="raw", stat="tsnr")
         after = self.image("boldmap", tsnr, {**tsnr_is, **basis}, desc="preproc", stat="tsnr")
         bold = self.out.path(self.run, "bold", desc="preproc")
-        sidecar = {**about, "SpatialReference": self.out.uri(reference), **slice_timing(self.run)}
-        self.out.write_bold(bold, series, self.grid.affine, self.run.tr_s, sidecar, noise_sd=noise_sd)
+        self.out.write_bold(bold, series, self.grid.affine, self.run.tr_s, self.series_sidecar(about), noise_sd=noise_sd)
         return reference, raw, after, bold
+
+    def series_sidecar(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Sidecar of a corrected series on the run's grid, from what :func:`about_series` says.
+
+        Slice times are in stored order, whatever the order of the raw sidecar.
+        """
+        reference = self.out.uri(self.out.path(self.run, "boldref", desc="coreg"))
+        sidecar = {**about, "SpatialReference": reference}
+        if self.run.slice_times_s is not None:
+            sidecar |= {"SliceTiming": list(self.run.slice_times_s), "SliceEncodingDirection": "ijk"[self.run.slice_axis]}
+        return sidecar
 
     def confounds(self, columns: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
         """The table of confounds."""
         path = self.out.path(self.run, "timeseries", ".tsv", desc="confounds")
         self.out.write_tsv(path, columns, about)
         return path
-
-
-def slice_timing(run: Run) -> dict[str, Any]:
-    """Slice times for a sidecar: in stored order, whatever the order of the raw sidecar."""
-    if run.slice_times_s is None:
-        return {}
-    return {"SliceTiming": list(run.slice_times_s), "SliceEncodingDirection": "ijk"[run.slice_axis]}
-
-
-def basis_of(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:
-    """What every sidecar of a map of the corrected series begins with."""
-    return {"Sources": [out.source(run.bold)], **corrected_with(run, choice, distortion, out)}
 
 
 def corrected_with(run: Run, choice: Choice, distortion: Distortion | None, out: Derivatives) -> dict[str, Any]:

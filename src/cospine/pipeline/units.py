@@ -13,12 +13,14 @@ from typing import Any
 
 from cospine.bids import Dataset, Derivatives, Participant, Run, read_json
 from cospine.bids.atomic import PART
+from cospine.bids.names import sidecar_of
 from cospine.errors import CoSpineError
 from cospine.pipeline.anatomy_stage import Anatomy
 from cospine.pipeline.coupling_files import combine_coupling
 from cospine.pipeline.keeper import Done, Keeper, Planned
 from cospine.pipeline.person import Person
-from cospine.pipeline.process import ProcessedRun, process_run
+from cospine.pipeline.process import process_run
+from cospine.pipeline.record import remove_stale
 from cospine.pipeline.reporting import participant_page
 from cospine.pipeline.resources import give_back
 from cospine.pipeline.run_files import VERSIONS
@@ -150,16 +152,14 @@ def finish(job: Job, participant: Participant, failures: Sequence[Failure], tell
             return None, (path,)
 
         try:
-            keeper.step(
-                person.unit, "several runs", VERSIONS["several runs"], combine,
-                facts=[run.prefix for run in runs], after=_numbered(maps),
-            )  # fmt: skip
+            about = [[run.prefix for run in runs], [one.record.digest for one in maps]]
+            keeper.step(person.unit, "several runs", VERSIONS["several runs"], combine, facts=about)
         except Exception as error:
             failed.append(_failure(participant.label, "statistics of several runs", error))
         try:
             said = [[vars(one) for one in failed], [vars(one) for one in (*job.dataset.findings, *participant.findings)]]
-            about = [said, participant.attributes, [one.record.digest for one in anatomies]]
-            keeper.step(person.unit, "page", VERSIONS["report"], page, facts=about, after=_numbered(sections))
+            about = [said, participant.attributes, [one.record.digest for one in (*anatomies, *sections)]]
+            keeper.step(person.unit, "page", VERSIONS["report"], page, facts=about)
             report = path
         except Exception as error:
             failed.append(_failure(participant.label, "report", error))
@@ -184,11 +184,6 @@ def _anatomies(person: Person, sections: Sequence[Done[Any]]) -> list[Done[Anato
     return [one for one in found if one is not None]
 
 
-def _numbered(steps: Sequence[Done[Any]]) -> list[Done[Any]]:
-    """Steps of several runs, told apart though their names are the same."""
-    return [Done(one.record.numbered(number), lambda: None) for number, one in enumerate(steps)]
-
-
 def _sweep(job: Job, participant: Participant) -> None:
     """Remove what an execution that was killed left half written; nothing of this participant is being written yet."""
     for folder in (
@@ -200,7 +195,7 @@ def _sweep(job: Job, participant: Participant) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_record(out: Derivatives, run: Run, done: ProcessedRun) -> None:
+def _write_record(out: Derivatives, run: Run, steps: Sequence[Done[Any]]) -> None:
     """Write what made a run, and remove what an earlier execution wrote for it and none of these steps did."""
 
     def named(path: Path) -> str:
@@ -210,17 +205,17 @@ def _write_record(out: Derivatives, run: Run, done: ProcessedRun) -> None:
         return path.name
 
     record = out.root / "logs" / f"{run.prefix}_steps.json"
-    written = {path for step in done.steps for path in step.outputs}
+    written = {path for step in steps for path in step.outputs}
+    stale: set[Path] = set()
     for step in read_json(record).get("Steps", []) if record.is_file() else ():
         for name in step.get("outputs", []):
             path = out.root / str(name).removeprefix("bids::")
             # field maps stay: other runs may have been corrected with them
             own = path.parent.name == "func" or path.is_relative_to(out.root / "fsl")
             if str(name).startswith("bids::") and path not in written and own:
-                logger.info("%s: %s of an earlier execution removed", run.label, path.name)
-                path.unlink(missing_ok=True)
-                path.with_name(path.name.partition(".")[0] + ".json").unlink(missing_ok=True)
-    out.write_json(record, {"CoSpine": out.version, "Steps": [step.record.as_step(named) for step in done.steps]})
+                stale |= {path, sidecar_of(path)}
+    remove_stale(stale)
+    out.write_json(record, {"CoSpine": out.version, "Steps": [step.record.as_step(named) for step in steps]})
 
 
 def _failure(participant: str, what: str, error: Exception) -> Failure:

@@ -21,10 +21,7 @@ from cospine.bids import Participant, Run
 from cospine.errors import CoSpineError
 from cospine.pipeline.engine import Crew, Say, report
 from cospine.pipeline.progress import Tracker
-from cospine.pipeline.settings import Settings
 from cospine.pipeline.units import Failure, Finished, Job, do_run, finish, prepare
-
-logger = logging.getLogger(__name__)
 
 RETRIES = 2
 """How often a unit whose worker died is given to another one."""
@@ -71,9 +68,7 @@ class _State:
     failures: list[Failure] = field(default_factory=list)
 
 
-def by_workers(
-    job: Job, people: Sequence[Participant], crew: Crew, settings: Settings, tracker: Tracker, say: Say
-) -> list[Finished]:
+def by_workers(job: Job, people: Sequence[Participant], crew: Crew, tracker: Tracker, say: Say) -> list[Finished]:
     """Do all units of all people by workers.
 
     Raises
@@ -90,7 +85,7 @@ def by_workers(
                 tracker.begins(*event[1])
 
         client.subscribe_topic(_TOPIC, heard)
-        return _dispatch(client, refill, job, people, crew, settings, tracker, lock)
+        return _dispatch(client, refill, job, people, crew, tracker, lock)
 
 
 def _dispatch(
@@ -99,7 +94,6 @@ def _dispatch(
     job: Job,
     people: Sequence[Participant],
     crew: Crew,
-    settings: Settings,
     tracker: Tracker,
     lock: threading.Lock,
 ) -> list[Finished]:
@@ -128,7 +122,7 @@ def _dispatch(
                 ready.extendleft(reversed(_after(unit, value, error, state, tracker)))
             if isinstance(value, Finished):
                 done.append(value)
-            stop |= bool(state.failures) and settings.stop_on_first_crash
+            stop |= bool(state.failures) and job.settings.stop_on_first_crash
         if stop:
             ready = deque(one for one in ready if one.last)
     return done

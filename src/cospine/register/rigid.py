@@ -45,6 +45,17 @@ def _move(pose, step, centre, turn, before):
 
 
 @njit(cache=True)
+def robust_weight(weight, residual, scale):
+    """A weight times Tukey's biweight of a residual; the weight itself while the residuals' scale is not known (0)."""
+    if scale <= 0:
+        return weight
+    ratio = residual / (TUKEY * scale)
+    if abs(ratio) >= 1:
+        return 0.0
+    return weight * (1 - ratio * ratio) ** 2
+
+
+@njit(cache=True)
 def _accumulate(coefs, values, points, weight, m, back, ras_to_voxel, centre, gain, offset, scale, j, normal, right):
     """Sum the weighted normal equations of one volume; returns the robust residual scale and the weight used.
 
@@ -69,11 +80,9 @@ def _accumulate(coefs, values, points, weight, m, back, ras_to_voxel, centre, ga
         w = weight[n]
         absolute += w * abs(residual)
         used += w
-        if scale > 0:
-            ratio = residual / (TUKEY * scale)
-            if abs(ratio) >= 1:
-                continue
-            w *= (1 - ratio * ratio) ** 2
+        w = robust_weight(w, residual, scale)
+        if w == 0:
+            continue
         # gradient in RAS mm, times the gain
         rx = gain * (ras_to_voxel[0, 0] * gx + ras_to_voxel[1, 0] * gy + ras_to_voxel[2, 0] * gz)
         ry = gain * (ras_to_voxel[0, 1] * gx + ras_to_voxel[1, 1] * gy + ras_to_voxel[2, 1] * gz)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from cospine.register.rigid import TUKEY
+from cospine.register.rigid import robust_weight
 from cospine.register.solve import solve_scaled
 from cospine.space.bspline import value_and_gradient_in_plane
 
@@ -29,11 +29,9 @@ def _accumulate(coefs, stored, pixels, weight, first, last, s_x, s_y, gain, offs
         w = weight[n]
         absolute += w * abs(residual)
         used += w
-        if scale > 0:
-            ratio = residual / (TUKEY * scale)
-            if abs(ratio) >= 1:
-                continue
-            w *= (1 - ratio * ratio) ** 2
+        w = robust_weight(w, residual, scale)
+        if w == 0:
+            continue
         j[0], j[1], j[2], j[3] = -gain * gx, -gain * gy, value, 1.0
         for a in range(4):
             right[a] += w * j[a] * residual
