@@ -7,16 +7,20 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import numpy as np
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from cospine.bids import Run, read_dataset
 from cospine.cli.main import main
 from cospine.errors import CoSpineError
+from cospine.pipeline import workers
 from cospine.pipeline.engine import Crew, crew_for, engine_options, need_gb
-from cospine.pipeline.queues import queue_options
+from cospine.pipeline.execute import execute, read_chosen
+from cospine.pipeline.queues import queue_cluster, queue_options
 from cospine.pipeline.settings import Settings
 from tests.pipeline.tiny_data import FLAGS, make_dataset, make_run, results
 
@@ -87,6 +91,28 @@ def test_the_command_line_goes_before_the_file_and_the_file_before_our_choice(tm
     (tmp_path / "slurm.yaml").write_text("[a list]")
     with pytest.raises(CoSpineError, match=r"slurm\.yaml"):
         queue_options(crew, tmp_path / "work", tmp_path)
+
+
+def test_a_queue_whose_commands_are_not_here_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CoSpineError, match="qsub is not on this machine"):
+        queue_cluster(Crew(1, 1, 2.0, "pbs"), tmp_path)
+
+
+def test_a_cluster_of_others_is_looked_at_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make_dataset(tmp_path / "bids", {"sub-01": 1})
+    monkeypatch.setattr(workers, "_WAIT_S", 1)
+    with LocalCluster(n_workers=0, host="127.0.0.1", protocol="tcp", processes=False, dashboard_address=None) as cluster:
+        settings = Settings(engine=cluster.scheduler_address)
+        with pytest.raises(CoSpineError, match="has no workers"):
+            execute(read_chosen(raw, settings), tmp_path / "out", settings)
+        cluster.scale(1)
+        there = "cospine 0.0"
+        monkeypatch.setattr(workers, "software", lambda: "cospine 1.0" if current_thread() is main_thread() else there)
+        with pytest.raises(CoSpineError, match=r"its workers have cospine 0\.0, here is cospine 1\.0"):
+            execute(read_chosen(raw, settings), tmp_path / "out", settings)
+    with pytest.raises(CoSpineError, match="no Dask scheduler answers"):
+        execute(read_chosen(raw, settings), tmp_path / "out", settings)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def run(raw: Path, out: Path, *flags: str) -> set[str]:
     before = times(out)
     assert main(["run", str(raw), str(out), "participant", *FLAGS, *flags]) == 0
     return {name for name, when in times(out).items() if before.get(name) != when and "/" in name}
+
+
+def timeless(page: str) -> str:
+    """A page without what steps took."""
+    return re.sub(r"<tr>(<td>[^<]*</td>)(<td>[\d.]+ (s|min|GB)</td>)+</tr>", r"\1", page)
 
 
 def test_a_second_execution_does_nothing(raw: Path, done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +106,24 @@ def test_steps_say_what_they_took(done: Path) -> None:
     assert "high_pass" not in named["motion"]["parameters"]
     assert "resample" in named["noise"]["after"]
     assert all(step["seconds"] >= 0 and 0.01 < step["peak_gb"] < 64 for step in steps)
+
+
+def test_reports_alone_are_written_again(
+    raw: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    page = done / "sub-02.html"
+    was = page.read_text()
+    page.unlink()
+    # what has changed since is not done again, and said
+    assert run(raw, done, "--reports-only", "--high-pass", "100") == set()
+    assert page.is_file()
+    assert any("noise is shown as it was done (--high-pass was 128, is 100)" in one.getMessage() for one in caplog.records)
+    assert run(raw, done, "--reports-only") == set()
+    assert timeless(page.read_text()) == timeless(was)
+    capsys.readouterr()
+    assert main(["run", str(raw), str(tmp_path / "new"), "participant", *FLAGS, "--reports-only"]) == 1
+    assert "is not done yet" in capsys.readouterr().err
+    assert not (tmp_path / "new/sub-01").exists()
 
 
 @pytest.mark.slow

@@ -55,3 +55,14 @@ def test_four_people_and_a_job_that_is_killed(tmp_path: Path, capsys: pytest.Cap
     assert jobs() == []  # none is left behind
     assert main(["run", str(raw), str(alone), "participant", *FLAGS, "--nprocs", "1"]) == 0
     assert results(alone) == results(out)
+
+
+def test_a_job_that_the_queue_refuses_is_said_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = make_dataset(tmp_path / "bids", {"sub-01": 1})
+    flags = ["--engine", "slurm", "--mem-gb", "2", "--engine-option", "interface=lo", "queue=nosuch"]
+    assert main(["run", str(raw), str(tmp_path / "out"), "participant", *FLAGS, *flags]) == 2
+    said = capsys.readouterr().err
+    assert "sbatch refuses the job" in said
+    assert "invalid partition" in said
+    assert "#SBATCH -p nosuch" in said
+    assert not (tmp_path / "out/sub-01").exists()

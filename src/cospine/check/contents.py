@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ _SMALLEST = 64 * 1024  # sizes below say nothing of images
 _IMAGE = re.compile(r".+\.nii(\.gz)?")
 _PERSON = re.compile(r"sub-[a-zA-Z0-9+]+")
 _RUN = re.compile(r"_run-\d+")
-_BLOCK = 1 << 20
+_GLANCE = 1 << 13
 
 
 def check_contents(scope: Scope) -> Iterator[Finding]:
@@ -70,11 +70,7 @@ def _copies(scope: Scope) -> Iterator[Finding]:
     for one in files:
         if one.absent is not None and one.absent.key:
             groups.setdefault(one.absent.key, []).append(one)
-    for content, members in _equal_here(scope, files):
-        groups.setdefault(content, []).extend(members)
-    for members in groups.values():
-        if len(members) < 2:
-            continue
+    for members in (*(same for same in groups.values() if len(same) > 1), *_equal_here(scope, files)):
         owners = sorted({one.participant for one in members})
         whose = f"of {' and '.join(owners)} " if len(owners) > 1 else ""
         what = "images" if members[0].code == "image-copied" else "recordings"
@@ -87,32 +83,43 @@ def _copies(scope: Scope) -> Iterator[Finding]:
         )
 
 
-def _equal_here(scope: Scope, files: list[_File]) -> list[tuple[str, list[_File]]]:
-    """Files on this disk with equal contents; only those of equal size are read."""
-    by_size: dict[int, list[tuple[_File, Path]]] = {}
-    for one in files:
-        path = scope.index.path(one.relative)
-        if one.absent is None and path.is_file():
-            by_size.setdefault(path.stat().st_size, []).append((one, path))
-    candidates = [pair for same in by_size.values() if len(same) > 1 for pair in same]
+def _equal_here(scope: Scope, files: list[_File]) -> list[list[_File]]:
+    """Files on this disk with equal contents; only those of equal size and with the same blocks here and there are read whole."""
+    here = [(one, scope.index.path(one.relative)) for one in files if one.absent is None]
+    groups = _alike([(one, path) for one, path in here if path.is_file()], lambda path: str(path.stat().st_size))
     with ThreadPoolExecutor(4) as pool:
-        digests = list(pool.map(lambda pair: _digest(pair[1]), candidates))
-    groups: dict[str, list[_File]] = {}
-    for (one, _), content in zip(candidates, digests, strict=True):
-        groups.setdefault(content, []).append(one)
-    return [(content, members) for content, members in groups.items() if content and len(members) > 1]
+        for digest in (_glance, _digest):
+            read = pool.map(lambda same, digest=digest: _alike(same, digest), groups)
+            groups = [same for found in read for same in found]
+    return [[one for one, _ in same] for same in groups]
+
+
+def _alike(files: list[tuple[_File, Path]], digest: Callable[[Path], str]) -> list[list[tuple[_File, Path]]]:
+    """Files in groups of two and more of one digest; none that cannot be read, which the reader tells."""
+    groups: dict[str, list[tuple[_File, Path]]] = {}
+    for one, path in files:
+        try:
+            groups.setdefault(digest(path), []).append((one, path))
+        except OSError:
+            continue
+    return [same for same in groups.values() if len(same) > 1]
+
+
+def _glance(path: Path) -> str:
+    """Of blocks at the beginning, in the middle and at the end of a file."""
+    total = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        for at in (0, size // 2, max(size - _GLANCE, 0)):
+            stream.seek(at)
+            total.update(stream.read(_GLANCE))
+    return total.hexdigest()
 
 
 def _digest(path: Path) -> str:
-    """Of the content; empty where it cannot be read, which the reader tells."""
-    total = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                total.update(block)
-    except OSError:
-        return ""
-    return total.hexdigest()
+    """Of the whole content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

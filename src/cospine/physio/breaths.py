@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import butter, peak_prominences, sosfiltfilt
 
 from cospine.physio.events import Events, mend
+from cospine.physio.filters import zero_phase
 from cospine.physio.maxima import between_flanks, plateau_around, vertex
 from cospine.physio.rhythm import Rules, best_path, period_from_events, reference_size, steady_period, track_period
 from cospine.physio.signal_quality import contrast, filled, lost_samples, saturated
@@ -58,10 +58,10 @@ def find_breaths(samples: NDArray[np.float64], rate_hz: float, limits: tuple[flo
     step = max(1, int(rate_hz // _WORK_HZ))
     calm = whole
     if rate_hz > 2.0 * _WORK_HZ:
-        calm = sosfiltfilt(butter(2, 5.0, "lowpass", fs=rate_hz, output="sos"), whole)
+        calm = zero_phase(whole, rate_hz, 5.0, "lowpass")
     chest, work_hz, work_lost = calm[::step], rate_hz / step, lost[::step]
     high = min(_BAND_HZ[1], 0.4 * work_hz)
-    band = sosfiltfilt(butter(2, (_BAND_HZ[0], high), "bandpass", fs=work_hz, output="sos"), chest)
+    band = zero_phase(chest, work_hz, (_BAND_HZ[0], high), "bandpass")
     times, period = track_period(_bounded(band, work_hz), work_hz, *_PERIODS_S, window_s=40.0)
     typical = float(np.median(period))
     smooth = gaussian_filter1d(band, _SMOOTHING * typical * work_hz)
@@ -98,6 +98,8 @@ def _bounded(band: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64]:
 def _candidates(
     smooth: NDArray[np.float64], rate_hz: float, period_s: float, lost: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    from scipy.signal import peak_prominences
+
     at = np.flatnonzero((smooth[1:-1] > smooth[:-2]) & (smooth[1:-1] >= smooth[2:])) + 1
     at = at[~lost[at]]
     _, left, right = peak_prominences(smooth, at, wlen=2 * int(2.5 * period_s * rate_hz) + 1)

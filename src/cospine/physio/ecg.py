@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
-from scipy.signal import butter, sosfiltfilt
 
 from cospine.physio.events import Events, mend
+from cospine.physio.filters import zero_phase
 from cospine.physio.rhythm import (
     Rules,
     best_path,
@@ -92,7 +92,7 @@ def find_r_peaks(samples: NDArray[np.float64], rate_hz: float) -> Events:
 
 def _band(samples: NDArray[np.float64], rate_hz: float, band_hz: tuple[float, float]) -> NDArray[np.float64]:
     high = min(band_hz[1], 0.45 * rate_hz)
-    return sosfiltfilt(butter(2, (min(band_hz[0], 0.5 * high), high), "bandpass", fs=rate_hz, output="sos"), samples)
+    return zero_phase(samples, rate_hz, (min(band_hz[0], 0.5 * high), high), "bandpass")
 
 
 def _place_r(wave: NDArray[np.float64], rate_hz: float, onset_s: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfiltfilt
 
 from cospine.errors import CoSpineError
 from cospine.physio.breaths import find_breaths
 from cospine.physio.ecg import find_r_peaks
 from cospine.physio.events import Events
+from cospine.physio.filters import zero_phase
 from cospine.physio.pulse import find_pulses
 from cospine.physio.recording import Kind, Recording
 from cospine.physio.signal_quality import SignalQuality, by_window, filled, lost_samples
@@ -106,8 +106,8 @@ def _is_electrocardiogram(samples: NDArray[np.float64], rate_hz: float) -> bool:
         return False
     whole = filled(samples, lost)
     high = min(40.0, 0.45 * rate_hz)
-    fast = sosfiltfilt(butter(2, (8.0, high), "bandpass", fs=rate_hz, output="sos"), whole)[~lost]
-    slow = sosfiltfilt(butter(2, (0.7, 8.0), "bandpass", fs=rate_hz, output="sos"), whole)[~lost]
+    fast = zero_phase(whole, rate_hz, (8.0, high), "bandpass")[~lost]
+    slow = zero_phase(whole, rate_hz, (0.7, 8.0), "bandpass")[~lost]
     # of stretches that hold a beat, so that a few movements do not decide
     stretch = int(1.5 * rate_hz)
     n = fast.size // stretch

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from cospine.physio.recording import Recording
 
@@ -142,7 +142,9 @@ def respiratory_phase(belt: ArrayLike, rate_hz: float, start_s: float, t_s: Arra
     window = min(2 * int(_SLOPE_S * rate_hz / 2) + 1, 2 * ((wave.size - 1) // 2) + 1)
     slope = np.gradient(filled)
     if window > 2:
-        slope = signal.savgol_filter(filled, window, min(2, window - 1), deriv=1)
+        from scipy.signal import savgol_filter
+
+        slope = savgol_filter(filled, window, min(2, window - 1), deriv=1)
     low, high = float(filled[known].min()), float(filled[known].max())
     if not high > low:
         return phase

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
-from scipy.signal import butter, sosfiltfilt
 
 from cospine.physio.events import Events, mend
+from cospine.physio.filters import zero_phase
 from cospine.physio.maxima import between_flanks, plateau_around, vertex
 from cospine.physio.rhythm import Rules, best_path, crowding, levelled, period_from_events, reference_size, track_period
 from cospine.physio.signal_quality import contrast, filled, lost_samples, saturated
@@ -56,7 +56,7 @@ def find_pulses(samples: NDArray[np.float64], rate_hz: float, limits: tuple[floa
         return Events.none(lost)
     whole = filled(samples, lost)
     high = min(_BAND_HZ[1], 0.4 * rate_hz)
-    band = sosfiltfilt(butter(2, (_BAND_HZ[0], high), "bandpass", fs=rate_hz, output="sos"), whole)
+    band = zero_phase(whole, rate_hz, (_BAND_HZ[0], high), "bandpass")
     step = max(1, int(rate_hz // _WORK_HZ))
     work, work_hz, work_lost = band[::step], rate_hz / step, lost[::step]
     if _is_inverted(work, work_lost):
@@ -143,10 +143,10 @@ def place_maxima(
     saturated_at : ndarray (n,) of bool
     """
     band_hz = (_BAND_HZ[0], min(_BAND_HZ[1], 0.4 * rate_hz))
-    band = sosfiltfilt(butter(2, band_hz, "bandpass", fs=rate_hz, output="sos"), samples)
+    band = zero_phase(samples, rate_hz, band_hz, "bandpass")
     fine = samples
     if rate_hz > 2.5 * _FINE_HZ:
-        fine = sosfiltfilt(butter(2, _FINE_HZ, "lowpass", fs=rate_hz, output="sos"), samples)
+        fine = zero_phase(samples, rate_hz, _FINE_HZ, "lowpass")
     reach = max(1, round(0.1 * rate_hz))
     near = max(1, round(_NEAR_S * rate_hz))
     flank = max(2, round(0.03 * rate_hz))

@@ -1,5 +1,7 @@
 """Workers as jobs of a batch system, by dask-jobqueue: SLURM, PBS, SGE, LSF."""
 
+import logging
+import shutil
 import signal
 import sys
 import threading
@@ -33,7 +35,7 @@ def queue_options(crew: Crew, work: Path, config: Path | None = None) -> dict[st
     CoSpineError
         When the file cannot be read as a mapping.
     """
-    path = (config or Path.home() / ".config" / "cospine") / f"{crew.engine}.yaml"
+    path = _file_of(crew.engine, config)
     ours: dict[str, Any] = {
         "cores": 1,  # of Dask: one unit of work at a time
         "processes": 1,
@@ -63,16 +65,21 @@ def queue_options(crew: Crew, work: Path, config: Path | None = None) -> dict[st
     return {**ours, **{str(name).replace("-", "_"): value for name, value in kept.items()}, **given}
 
 
+def _file_of(engine: str, config: Path | None = None) -> Path:
+    return (config or Path.home() / ".config" / "cospine") / f"{engine}.yaml"
+
+
 def queue_cluster(crew: Crew, work: Path) -> Any:
     """Submit the jobs.
 
     Raises
     ------
     CoSpineError
-        When an option is unknown to dask-jobqueue, or the batch system's commands are not there.
+        When an option is unknown to dask-jobqueue, the batch system's commands are not there, or it refuses a job.
     """
     handler = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
+    from distributed import Status
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)  # its import turns Ctrl-C into a silent exit with status 0
@@ -80,11 +87,45 @@ def queue_cluster(crew: Crew, work: Path) -> Any:
     options = queue_options(crew, work)
     for folder in ("dask", "jobs"):
         (work / folder).mkdir(parents=True, exist_ok=True)
+    kind = getattr(dask_jobqueue, QUEUES[crew.engine])
+    command = kind.job_cls.submit_command.split()[0]
+    if shutil.which(command) is None:
+        raise CoSpineError(f"{command} is not on this machine", f"--engine {crew.engine}", "start where jobs are submitted from")
+    refused: list[str] = []
+
+    class Heard(kind.job_cls):
+        """A job of the queue; what is said when it is refused would else be logged alone, and workers waited for for ever."""
+
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except (RuntimeError, ValueError, OSError) as error:
+                refused.append(str(error))
+                self.status = Status.failed
+                raise
+
     try:
-        cluster = getattr(dask_jobqueue, QUEUES[crew.engine])(**options)
+        cluster = kind(job_cls=Heard, **options)
     except (TypeError, ValueError) as error:
         raise CoSpineError(
             f"dask-jobqueue does not take that ({error})", f"--engine {crew.engine}", "see its documentation for the options"
         ) from error
+    for name in ("asyncio", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # of what is refused, by line of code
     cluster.scale(jobs=crew.workers)
+    cluster.sync(_submitted, cluster)
+    if refused:
+        script = cluster.job_script()
+        cluster.close()
+        said = " ".join(refused[0].rpartition("stderr:")[2].split())
+        raise CoSpineError(
+            f"{command} refuses the job ({said})",
+            f"--engine {crew.engine}",
+            f"mend {_file_of(crew.engine)} or --engine-option. The job was\n{script}",
+        )
     return cluster
+
+
+async def _submitted(cluster: Any) -> None:
+    """Wait until the jobs are in the queue."""
+    await cluster

@@ -172,15 +172,15 @@ def digest_of(facts: Any) -> str:
     return hashlib.sha256(as_json(facts)).hexdigest()
 
 
-def as_json(content: Any) -> bytes:
-    """Facts as JSON, always in the same order.
+def as_json(content: Any, *, ordered: bool = True) -> bytes:
+    """Facts as JSON, always in the same order, or in that which they have (files as pages list them).
 
     Raises
     ------
     TypeError
         For what is no fact.
     """
-    return json.dumps(content, sort_keys=True, default=_plain).encode()
+    return json.dumps(content, sort_keys=ordered, default=_plain).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -177,6 +177,9 @@ class Settings:
     )
     low_mem: bool = option(False, "hold at most 2 GB a run: series lie in files of the work directory, which takes longer")
     nprocs: int = option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
+    reports_only: bool = option(
+        False, "write the reports again from results that are kept, as they are, whatever has changed since; nothing else is done"
+    )
     stop_on_first_crash: bool = option(False, "stop at the first participant that fails")
 
     def ignores(self, part: str) -> bool:
@@ -187,7 +190,7 @@ class Settings:
         """Parameters that shape the results, as JSON holds them; how fast and where is not among them."""
         left_out = {
             "nprocs", "stop_on_first_crash", "overrides", "cord_mask", "physio_peaks", "discs", "template_dir",
-            "work_dir", "engine", "engine_option", "mem_gb", "low_mem",
+            "work_dir", "engine", "engine_option", "mem_gb", "low_mem", "reports_only",
         }  # fmt: skip
         return {one.name: _plain(getattr(self, one.name)) for one in fields(self) if one.name not in left_out}
 

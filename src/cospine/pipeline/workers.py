@@ -21,16 +21,19 @@ from cospine.bids import Participant, Run
 from cospine.errors import CoSpineError
 from cospine.pipeline.engine import Crew, Say, report
 from cospine.pipeline.progress import Tracker
+from cospine.pipeline.record import software
 from cospine.pipeline.units import Failure, Finished, Job, do_run, finish, prepare
 
 RETRIES = 2
 """How often a unit whose worker died is given to another one."""
 _TOPIC = "cospine"
 _REFILL_S = 5.0
+_WAIT_S = 30
 _DIED = (
     f"its worker died {RETRIES + 1} times, most likely for want of memory. Give more with --mem-gb, or fewer workers with "
     "--engine-option workers=1; what was finished is kept"
 )
+_INSTALL = "install there what is here: the same Python, and pip install --require-hashes -r lock/run.txt of one release"
 _CONFIG = {
     "distributed.scheduler.allowed-failures": RETRIES,
     # results are small, and a unit's own memory cannot be spilled
@@ -179,10 +182,11 @@ def _client(crew: Crew, work: Path, say: Say) -> Iterator[tuple[Client, Callable
     """A client of workers, which are stopped at the end, however that comes about; and what asks for those that are missing."""
     if crew.engine.startswith("tcp://"):
         try:
-            client = Client(crew.engine, timeout=30)
+            client = Client(crew.engine, timeout=_WAIT_S)
         except (OSError, TimeoutError) as error:
             raise CoSpineError("no Dask scheduler answers", f"--engine {crew.engine}", "start one: dask scheduler") from error
         with client:
+            _check_alike(client, crew.engine)
             _greet(client, crew, say)
             yield client, lambda: None
         return
@@ -199,6 +203,30 @@ def _client(crew: Crew, work: Path, say: Say) -> Iterator[tuple[Client, Callable
             yield client, (lambda: None) if crew.engine == "local" else lambda: cluster.scale(jobs=crew.workers)
     finally:
         cluster.close()
+
+
+def _check_alike(client: Client, engine: str) -> None:
+    """Refuse a cluster of others' making that would fail at the work, or give other numbers.
+
+    Raises
+    ------
+    CoSpineError
+        When it has no workers, they cannot load CoSpine, or versions differ.
+    """
+    try:
+        client.wait_for_workers(1, timeout=_WAIT_S)
+        client.get_versions(check=True)
+        answers: Any = client.run(software)
+        found = set(answers.values())
+    except TimeoutError as error:
+        raise CoSpineError("has no workers", f"--engine {engine}", "start some: dask worker") from error
+    except ImportError as error:
+        raise CoSpineError(f"its workers cannot load CoSpine ({error})", f"--engine {engine}", _INSTALL) from error
+    except ValueError as error:
+        raise CoSpineError(f"is of other versions ({error})", f"--engine {engine}", _INSTALL) from error
+    if found != {software()}:
+        differ = "; ".join(sorted(found - {software()}))
+        raise CoSpineError(f"its workers have {differ}, here is {software()}", f"--engine {engine}", _INSTALL)
 
 
 def _greet(client: Client, crew: Crew, say: Say) -> None:
