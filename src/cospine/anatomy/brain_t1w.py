@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from cospine.anatomy.ants_bridge import affine_stage, read_affine, read_displacement, register, syn_stage, to_ants
 from cospine.anatomy.bias import log_bias
@@ -312,6 +312,8 @@ def _opened(image: NDArray, grid: Grid) -> tuple[NDArray[np.float32], Grid]:
 
 def _best_start(image: NDArray, grid: Grid, template: BrainTemplate) -> Affine:
     """Where the brain is: starts over heights, places and pitches below the vertex, the best three refined."""
+    from scipy.optimize import minimize
+
     vertex = _vertex(image, grid)
     points, values = _probe(template)
     points, values = points[::3], values[::3]
@@ -336,7 +338,7 @@ def _best_start(image: NDArray, grid: Grid, template: BrainTemplate) -> Affine:
                 _pose(centre + scale * change), points, values, clipped, grid
             )
 
-        found = optimize.minimize(cost, np.zeros(9), method="Powell", options={"maxiter": 6, "xtol": 0.02, "ftol": 1e-4})
+        found = minimize(cost, np.zeros(9), method="Powell", options={"maxiter": 6, "xtol": 0.02, "ftol": 1e-4})
         if best is None or found.fun < best[0]:
             best = (found.fun, parameters + scale * found.x)
     assert best is not None

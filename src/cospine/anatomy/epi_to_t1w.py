@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize, spatial
+from scipy import ndimage, spatial
 
 from cospine.anatomy.neck_alignment import NeckShift, cord_points, measure_neck
 from cospine.anatomy.segmentation import CordSegmentation
@@ -297,6 +297,8 @@ def _spread(mask: NDArray, grid: Grid, count: int) -> NDArray[np.float64]:
 
 def _climb(given: Comparison, centre: NDArray, start: NDArray, steps: int) -> tuple[NDArray[np.float64], float]:
     """Rigid parameters (6,) of greatest mutual information uphill from a start, and that information."""
+    from scipy.optimize import minimize
+
     unit = _UNIT[:6]
 
     def cost(scaled: NDArray) -> tuple[float, NDArray]:
@@ -306,7 +308,7 @@ def _climb(given: Comparison, centre: NDArray, start: NDArray, steps: int) -> tu
             return 0.0, np.zeros(6)
         return -found, -np.einsum("na,nam->m", forces, derivative[..., :6]) * unit
 
-    found = optimize.minimize(cost, start / unit, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-8})
+    found = minimize(cost, start / unit, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-8})
     return found.x * unit, -float(found.fun)
 
 

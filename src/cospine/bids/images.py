@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel as nib
@@ -110,10 +111,18 @@ def image_header(path: Path) -> ImageHeader:
         When the file cannot be opened or its header used; `what` is the reason alone.
     """
     try:
-        with open(path, "rb") as stream:
-            compressed = stream.read(2) == _GZIP_MAGIC
+        about = path.stat()
+        return _header_of(path, about.st_size, about.st_mtime_ns)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+
+
+@lru_cache(maxsize=8192)
+def _header_of(path: Path, size: int, time_ns: int) -> ImageHeader:
+    """A header is wanted by the reader and by several checks: it is read once while the file stays as it is."""
+    del size, time_ns
+    with open(path, "rb") as stream:
+        compressed = stream.read(2) == _GZIP_MAGIC
     block = b""
     try:
         for part in _decoded(path, 1 << 12, _HEADER_BYTES):

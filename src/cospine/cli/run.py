@@ -170,12 +170,15 @@ def _participants(chosen: argparse.Namespace) -> int:
 
 def _show_plan(runs: "Sequence[Run]", steps: "Sequence[Planned]") -> None:
     """Every run, and the steps that would be done with it and why."""
-    shared = [one for one in steps if one.unit not in {run.prefix for run in runs}]
-    for one in shared:
-        print(f"{one.unit}: {one.name} ({one.why})")
+    of_runs: dict[str, list[Planned]] = {run.prefix: [] for run in runs}
+    for one in steps:
+        if one.unit in of_runs:
+            of_runs[one.unit].append(one)
+        else:
+            print(f"{one.unit}: {one.name} ({one.why})")
     for run in runs:
         size = f"{' x '.join(map(str, run.shape[:3]))} voxels, {run.volumes} volumes, TR {run.tr_s:g} s"
-        todo = [one for one in steps if one.unit == run.prefix]
+        todo = of_runs[run.prefix]
         print(f"{run.label}: {size}" + ("" if todo else ": nothing to do"))
         # a step whose turn comes for another one's sake alone needs no line of its own
         first = [one for one in todo if not one.why.startswith("after ")]

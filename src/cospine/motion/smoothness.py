@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 _BREATHS_HZ = np.arange(0.12, 0.46, 0.02)
@@ -166,6 +165,8 @@ def _learn(unit: NDArray, unit_sd: NDArray, times_s: NDArray, z_mm: NDArray) -> 
             windows.append((t, z, value, unit_sd[part].ravel()[keep]))
     if not windows:
         return Prior()
+
+    from scipy.optimize import minimize
 
     start = np.log([getattr(Prior(), name) for name in _NAMES])
     least, most = _LEAST.copy(), _MOST.copy()

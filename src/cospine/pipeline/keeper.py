@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Computed = tuple[T, Sequence[Path]]
 _ENDING = ".kept"
+_NEW = "not done yet"
 REPORTS = ("report", "page")
 """Steps that make what people look at, of results of the others."""
 
@@ -164,11 +165,13 @@ class Keeper:
         after : iterable of Done
             Steps whose results it uses.
         """
+        path = self._path(unit, name)
+        old = read_record(path)
+        if self.plan and old is None and not self.settings.reports_only:
+            return self._planned(unit, name, version, _NEW)
         files = sorted(set(files))
         wanted = {one.record.name: one.record.digest for one in after}
         known = digest_of(facts)
-        path = self._path(unit, name)
-        old = read_record(path)
         why = self._changed(old, version, known, files, wanted)
         if self.settings.reports_only:
             why = self._only_reports(unit, name, old, why)
@@ -180,9 +183,7 @@ class Keeper:
                 return held
             return self._remember(unit, name, Done(old, lambda: self._load(path, old)))
         if self.plan:
-            self.planned.append(Planned(unit.rpartition("/")[2], name, why))
-            # what comes after is done again as well
-            return Done(Record(name, version, "", f"planned {unit}", (), {}, {}, {}), _not_done)
+            return self._planned(unit, name, version, why)
         self.said(name)
         logger.info("%s: %s (%s)", unit.rpartition("/")[2], name, why)
         path.unlink(missing_ok=True)
@@ -244,7 +245,7 @@ class Keeper:
     def _changed(self, old: Record | None, version: str, facts: str, files: Sequence[Path], after: Mapping[str, str]) -> str:
         """Why a step must be done; empty where it need not."""
         if old is None:
-            return "not done yet"
+            return _NEW
         if old.version != version or old.software != software():
             return "another version of it or of what it computes with"
         if changed := sorted(name for name in {*after, *old.after} if after.get(name) != old.after.get(name)):
@@ -275,6 +276,11 @@ class Keeper:
         if why:
             logger.warning("%s: %s is shown as it was done (%s)", unit.rpartition("/")[2], name, why)
         return ""
+
+    def _planned(self, unit: str, name: str, version: str, why: str) -> Done[Any]:
+        """A step that would be done; what comes after it would be as well."""
+        self.planned.append(Planned(unit.rpartition("/")[2], name, why))
+        return Done(Record(name, version, "", f"planned {unit}", (), {}, {}, {}), _not_done)
 
     def _saw(self, name: str) -> None:
         if self._frames:

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Record:
     seconds: float = 0.0
     peak_bytes: int = 0
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of everything the result follows from; not of where files lie or when they were written."""
         contents = sorted((Path(name).name, digest) for name, (_, _, digest) in self.files.items())

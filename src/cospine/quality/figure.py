@@ -172,7 +172,8 @@ def outline_on(axes: "Axes", edges: NDArray[np.float64], colour: str) -> None:
     if len(edges) == 0:
         return
     path = Path(edges.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(edges)))
-    axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=1.1, capstyle="round"))
+    # limits are those of the picture: add_patch would look for them segment by segment
+    axes.add_artist(PathPatch(path, fill=False, edgecolor=colour, linewidth=1.1, capstyle="round"))
 
 
 def strip_pixels(sheet: NDArray[Any], column_mm: float, row_mm: float, order: int = 3) -> NDArray[Any]:

@@ -8,7 +8,7 @@ coarse to fine windows.
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from cospine.space.bspline import coefficients, value_and_gradient
 from cospine.space.grid import Grid
@@ -88,6 +88,8 @@ def register_mutual(
     information : float
         Mutual information reached, nats.
     """
+    from scipy.optimize import minimize
+
     index = np.argwhere(mask)
     centre = fixed_grid.to_ras(index.mean(axis=0))
     index = index[:: max(1, len(index) // _POINTS)]
@@ -115,7 +117,7 @@ def register_mutual(
             found, share = _information(coefs, points, bins, scale, least, matrix, _BINS)
             return -found if share > _LEAST_INSIDE else 0.0
 
-        found = optimize.minimize(
+        found = minimize(
             cost,
             parameters / unit,
             method="Powell",

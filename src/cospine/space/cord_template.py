@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 
 from cospine.space.grid import Grid
@@ -222,6 +221,8 @@ def _ramp(distance: NDArray) -> NDArray[np.float32]:
 
 def _interpolate(table: Mapping[str, Any], z: NDArray) -> dict[str, NDArray[np.float64]]:
     """Columns of the table at heights z: monotone cubic between stations, constant beyond the last."""
+    from scipy.interpolate import PchipInterpolator
+
     rows = np.array(table["stations"], dtype=np.float64)
     rows = rows[np.argsort(rows[:, 0])]
     at = np.clip(z, rows[0, 0], rows[-1, 0])
