@@ -98,6 +98,12 @@ def test_without_the_work_directory_all_is_done_again_the_same(raw: Path, done: 
     assert results(out) == {name: content for name, content in whole.items() if not name.startswith("sub-01")}
 
 
+def test_results_are_read_only(done: Path) -> None:
+    paths = [done / name for name in results(done) if name.startswith("sub-")]
+    assert len(paths) > 20
+    assert {oct(path.stat().st_mode & 0o222) for path in paths} == {"0o0"}
+
+
 def test_steps_say_what_they_took(done: Path) -> None:
     steps = json.loads((done / "logs" / f"{PREFIX}_steps.json").read_text())["Steps"]
     named = {step["name"]: step for step in steps}

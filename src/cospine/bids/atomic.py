@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +38,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def protect(path: Path) -> None:
+    """Take away everybody's leave to write a file; it can be replaced and removed as before."""
+    with suppress(OSError):  # some file systems know no permissions
+        path.chmod(path.stat().st_mode & ~0o222)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def group_level(plan: GroupPlan, bids_dir: Path, output_dir: Path, listen: Liste
     for coupling in couplings:
         write_coupling(files, coupling)
     write_people(files, plan)
-    files.remove_others()
+    files.settle()
     listen(Event("group", "report", "report", 0.9))
     path = out.root / (f"group_{aside}.html" if aside else "group.html")
     out.write_text(path, group_page(plan, answers, refusals, couplings, cord, files))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cospine.bids import Derivatives, build_name
+from cospine.bids.atomic import protect
 from cospine.bids.names import sidecar_of
 from cospine.pipeline.group_inputs import Question
 
@@ -51,12 +52,14 @@ class GroupFiles:
         self.out.write_json(path, content)
         self._remember(key, path, description)
 
-    def remove_others(self) -> None:
-        """Remove what an earlier execution left in the folder: it would pass for a result of this one."""
+    def settle(self) -> None:
+        """Make what was written read-only, and remove what an earlier execution left: it would pass for a result of this one."""
         mine = {path for paths in self.written.values() for path, _ in paths}
         mine |= {sidecar_of(path) for path in mine}
         for path in sorted(self.folder.glob("*")):
-            if path.is_file() and path not in mine:
+            if path in mine:
+                protect(path)
+            elif path.is_file():
                 path.unlink()
 
     def relative(self, path: Path) -> str:

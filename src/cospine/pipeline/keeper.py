@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 from isal import igzip
 
-from cospine.bids.atomic import atomic, compressed
+from cospine.bids.atomic import atomic, compressed, protect
 from cospine.bids.names import sidecar_of
 from cospine.errors import CoSpineError
 from cospine.pipeline.record import (
@@ -196,6 +196,9 @@ class Keeper:
         finally:
             self._frames.pop()
             give_back()
+        sidecars = [one for one in map(sidecar_of, outputs) if one not in outputs and one.is_file()]
+        for one in (*outputs, *sidecars):
+            protect(one)
         record = Record(
             name=name,
             version=version,
@@ -206,7 +209,7 @@ class Keeper:
             settings=dict(sorted(frame.settings.items())),
             after=wanted,
             outputs={str(one): stamp_of(one) for one in outputs},
-            sidecars={str(one): stamp_of(one) for one in map(sidecar_of, outputs) if one not in outputs and one.is_file()},
+            sidecars={str(one): stamp_of(one) for one in sidecars},
             inner=frame.written,
             seconds=time.perf_counter() - began,
             peak_bytes=peak.bytes,
