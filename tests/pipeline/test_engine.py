@@ -20,7 +20,7 @@ from cospine.errors import CoSpineError
 from cospine.pipeline import workers
 from cospine.pipeline.engine import Crew, crew_for, engine_options, need_gb
 from cospine.pipeline.execute import execute, read_chosen
-from cospine.pipeline.queues import queue_cluster, queue_options
+from cospine.pipeline.queues import ask_again, queue_cluster, queue_options
 from cospine.pipeline.settings import Settings
 from tests.pipeline.tiny_data import FLAGS, make_dataset, make_run, results
 
@@ -96,7 +96,42 @@ def test_the_command_line_goes_before_the_file_and_the_file_before_our_choice(tm
 def test_a_queue_whose_commands_are_not_here_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CoSpineError, match="qsub is not on this machine"):
-        queue_cluster(Crew(1, 1, 2.0, "pbs"), tmp_path)
+        queue_cluster(Crew(1, 1, 2.0, "pbs"), tmp_path, print)
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A queue that takes as many jobs as it is told to."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    # jobs are submitted at the same time
+    script = """n=1; until mkdir "$0.$n" 2>/dev/null; do n=$((n+1)); done
+[ $n -le $(cat "$0.takes") ] && echo "Submitted batch job $n" && exit 0"""
+    (folder / "sbatch").write_text(f"#!/bin/sh\n{script}\necho 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1\n")
+    (folder / "scancel").write_text("#!/bin/sh\n")
+    for name in ("sbatch", "scancel"):
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return folder / "sbatch.takes"
+
+
+def test_a_queue_that_takes_no_job_is_refused_and_one_that_takes_some_is_used(sbatch: Path, tmp_path: Path) -> None:
+    crew = Crew(3, 1, 2.0, "slurm", {"interface": "lo"})
+    said: list[str] = []
+    sbatch.write_text("0")
+    with pytest.raises(CoSpineError, match=r"sbatch refuses the job \(sbatch: error: QOSMax"):
+        queue_cluster(crew, tmp_path, said.append)
+    sbatch.write_text("5")  # three were asked for above
+    with queue_cluster(crew, tmp_path, said.append) as cluster:
+        sbatch.write_text("9")
+        assert "QOSMax" in ask_again(cluster, 3)
+        end = time.monotonic() + 20
+        while len(cluster.workers) < 3 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert ask_again(cluster, 3) == ""
+        assert said == ["sbatch took 2 of 3 jobs (sbatch: error: QOSMaxSubmitJobPerUserLimit): they do the work"]
+    with pytest.raises(CoSpineError, match="nosuch0"):
+        queue_cluster(replace(crew, options={"interface": "nosuch0"}), tmp_path, said.append)
 
 
 def test_a_cluster_of_others_is_looked_at_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +143,7 @@ def test_a_cluster_of_others_is_looked_at_before_the_work(tmp_path: Path, monkey
             execute(read_chosen(raw, settings), tmp_path / "out", settings)
         cluster.scale(1)
         there = "cospine 0.0"
-        monkeypatch.setattr(workers, "software", lambda: "cospine 1.0" if current_thread() is main_thread() else there)
+        monkeypatch.setattr(workers, "_versions", lambda: "cospine 1.0" if current_thread() is main_thread() else there)
         with pytest.raises(CoSpineError, match=r"its workers have cospine 0\.0, here is cospine 1\.0"):
             execute(read_chosen(raw, settings), tmp_path / "out", settings)
     with pytest.raises(CoSpineError, match="no Dask scheduler answers"):

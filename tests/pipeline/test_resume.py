@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cospine.cli.main import main
+from cospine.pipeline import keeper, units
 from tests.pipeline.tiny_data import FLAGS, make_dataset, make_run, results, times
 
 PREFIX = "sub-01_task-pain_run-1"
@@ -31,10 +32,11 @@ def done(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(raw: Path, out: Path, *flags: str) -> set[str]:
-    """Process; returns the names of the results that were written."""
+    """Process; returns the names of the results that were written or removed."""
     before = times(out)
     assert main(["run", str(raw), str(out), "participant", *FLAGS, *flags]) == 0
-    return {name for name, when in times(out).items() if before.get(name) != when and "/" in name}
+    after = times(out)
+    return {name for name in {*before, *after} if before.get(name) != after.get(name) and "/" in name}
 
 
 def timeless(page: str) -> str:
@@ -115,21 +117,30 @@ def test_steps_say_what_they_took(done: Path) -> None:
 
 
 def test_reports_alone_are_written_again(
-    raw: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = done / "sub-02.html"
+    out = tmp_path / "out"
+    flags = ("--participant-label", "02", "--clean")
+    run(raw, out, *flags)
+    page, whole = out / "sub-02.html", results(out)
     was = page.read_text()
     page.unlink()
-    # what has changed since is not done again, and said
-    assert run(raw, done, "--reports-only", "--high-pass", "100") == set()
-    assert page.is_file()
-    assert any("noise is shown as it was done (--high-pass was 128, is 100)" in one.getMessage() for one in caplog.records)
-    assert run(raw, done, "--reports-only") == set()
+    with monkeypatch.context() as later:
+        for module in (keeper, units):
+            later.setattr(module, "software", lambda: "cospine 99.0, numpy 99.0")
+        assert run(raw, out, *flags, "--reports-only") == set()
+    assert "99.0" not in page.read_text()  # results are of another version than the page
     assert timeless(page.read_text()) == timeless(was)
-    capsys.readouterr()
-    assert main(["run", str(raw), str(tmp_path / "new"), "participant", *FLAGS, "--reports-only"]) == 1
-    assert "is not done yet" in capsys.readouterr().err
-    assert not (tmp_path / "new/sub-01").exists()
+    # what is not there is not told of, and nothing is removed
+    for others in (("--high-pass", "100"), ("--work-dir", str(tmp_path / "elsewhere"))):
+        capsys.readouterr()
+        assert main(["run", str(raw), str(out), "participant", *FLAGS, *flags, *others, "--reports-only"]) == 1
+        assert "would have to be done" in capsys.readouterr().err
+    assert main(["run", str(raw), str(out), "participant", *FLAGS, *flags[:2], "--reports-only"]) == 1
+    assert "clean was made with other flags" in capsys.readouterr().err
+    assert results(out) == whole
+    assert timeless(page.read_text()) == timeless(was)
+    assert run(raw, out, *flags) == set()
 
 
 @pytest.mark.slow

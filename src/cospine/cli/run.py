@@ -149,9 +149,10 @@ def _participants(chosen: argparse.Namespace) -> int:
 
     settings = settings_of(chosen)
     use_threads(settings.nprocs or None)
-    # a plan is wanted at once: whether images are whole is seen when they are read; reports read none
-    verify = not (chosen.dry_run or settings.reports_only)
-    dataset = read_chosen(chosen.bids_dir, settings, chosen.output_dir, verify=verify)
+    if chosen.dry_run and settings.reports_only:
+        raise CoSpineError("say different things", "--dry-run --reports-only", "leave one of them out")
+    # a plan is wanted at once: whether images are whole is seen when they are read
+    dataset = read_chosen(chosen.bids_dir, settings, chosen.output_dir, verify=not chosen.dry_run)
     show_findings(dataset.findings, sys.stderr, infos=chosen.verbose > 0)
     for one in dataset.findings:
         if one.code == "overlay-used" and not chosen.verbose:

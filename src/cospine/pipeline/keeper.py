@@ -167,14 +167,14 @@ class Keeper:
         """
         path = self._path(unit, name)
         old = read_record(path)
-        if self.plan and old is None and not self.settings.reports_only:
+        if self.plan and old is None:
             return self._planned(unit, name, version, _NEW)
         files = sorted(set(files))
         wanted = {one.record.name: one.record.digest for one in after}
         known = digest_of(facts)
         why = self._changed(old, version, known, files, wanted)
         if self.settings.reports_only:
-            why = self._only_reports(unit, name, old, why)
+            why = self._only_reports(unit, name, why)
         if old is not None and not why:
             for outer in self._frames:
                 outer.add(old)
@@ -229,16 +229,30 @@ class Keeper:
         return done if record is None else self._remember(unit, name, Done(record, lambda: self._load(path, record)))
 
     def forget_others(self, unit: str, names: Iterable[str]) -> None:
-        """Remove what steps of a unit left that are no longer among its steps: it would pass for a result of these settings."""
+        """Remove what steps of a unit left that are no longer among its steps: it would pass for a result of these settings.
+
+        Raises
+        ------
+        CoSpineError
+            Where reports alone are wanted, and there is something to remove.
+        """
         if self.plan:
             return
-        kept = set(names)
-        for path in sorted((self.folder / unit).glob(f"*{_ENDING}")):
-            if path.name.removesuffix(_ENDING) not in kept:
-                record = read_record(path)
-                if record is not None:
-                    remove_stale(record.written)
-                path.unlink(missing_ok=True)
+        others = {path.name.removesuffix(_ENDING): path for path in sorted((self.folder / unit).glob(f"*{_ENDING}"))}
+        for name in names:
+            others.pop(name, None)
+        if others and self.settings.reports_only:
+            raise CoSpineError(f"{', '.join(others)} was made with other flags", unit, "give them, or leave out --reports-only")
+        for path in others.values():
+            record = read_record(path)
+            if record is not None:
+                remove_stale(record.written)
+            path.unlink(missing_ok=True)
+
+    def missing(self, unit: str, name: str) -> str:
+        """Why a step must be done for what is seen of its outputs alone; empty where they are as they were written."""
+        record = read_record(self._path(unit, name))
+        return _NEW if record is None else self._touched(record)
 
     # --- what is kept ----------------------------------------------------------------------------------------------------
 
@@ -249,7 +263,8 @@ class Keeper:
         """Why a step must be done; empty where it need not."""
         if old is None:
             return _NEW
-        if old.version != version or old.software != software():
+        # reports of what an earlier version of CoSpine found may be made by a later one
+        if old.version != version or (old.software != software() and not self.settings.reports_only):
             return "another version of it or of what it computes with"
         if changed := sorted(name for name in {*after, *old.after} if after.get(name) != old.after.get(name)):
             return f"after {', '.join(changed)}"
@@ -264,20 +279,22 @@ class Keeper:
                 flag = name.partition(":")[0]
                 return f"--{flag.replace('_', '-')} was {_shown(value)}, is {_shown(now)}"
         if old.facts != facts:
-            return "what sidecars or headers say has changed"
+            return "what sidecars, headers or other steps say has changed"
+        return self._touched(old)
+
+    def _touched(self, old: Record) -> str:
+        """Which file that a step wrote has been changed or removed since."""
         for name, stamp in {**old.outputs, **old.sidecars, **old.inner}.items():
             if not Path(name).is_file() or stamp_of(Path(name)) != stamp:
                 return f"{Path(name).name} is not as it was written"
         return ""
 
-    def _only_reports(self, unit: str, name: str, old: Record | None, why: str) -> str:
-        """Why a step must be done where reports alone are: they always, the others are taken as they were kept."""
+    def _only_reports(self, unit: str, name: str, why: str) -> str:
+        """Why a step must be done where reports alone are: they always, no other, or pages would tell of what is not there."""
         if name in REPORTS:
             return "asked for"
-        if old is None:
-            raise CoSpineError(f"{name} is not done yet", unit, "run once without --reports-only")
         if why:
-            logger.warning("%s: %s is shown as it was done (%s)", unit.rpartition("/")[2], name, why)
+            raise CoSpineError(f"{name} would have to be done ({why})", unit.rpartition("/")[2], "leave out --reports-only")
         return ""
 
     def _planned(self, unit: str, name: str, version: str, why: str) -> Done[Any]:

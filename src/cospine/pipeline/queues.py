@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from distributed import Status
 
 from cospine.errors import CoSpineError
-from cospine.pipeline.engine import Crew
+from cospine.pipeline.engine import Crew, Say
 from cospine.threads import ALWAYS
 
 QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
@@ -69,7 +70,7 @@ def _file_of(engine: str, config: Path | None = None) -> Path:
     return (config or Path.home() / ".config" / "cospine") / f"{engine}.yaml"
 
 
-def queue_cluster(crew: Crew, work: Path) -> Any:
+def queue_cluster(crew: Crew, work: Path, say: Say) -> Any:
     """Submit the jobs.
 
     Raises
@@ -79,7 +80,6 @@ def queue_cluster(crew: Crew, work: Path) -> Any:
     """
     handler = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
-    from distributed import Status
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)  # its import turns Ctrl-C into a silent exit with status 0
@@ -100,30 +100,45 @@ def queue_cluster(crew: Crew, work: Path) -> Any:
             try:
                 await super().start()
             except (RuntimeError, ValueError, OSError) as error:
-                refused.append(str(error))
+                self.refusal = " ".join(str(error).rpartition("stderr:")[2].split()) or " ".join(str(error).split())
+                refused.append(self.refusal)
                 self.status = Status.failed
                 raise
 
+        async def close(self) -> None:
+            await super().close()
+            self.status = Status.closed
+
     try:
         cluster = kind(job_cls=Heard, **options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CoSpineError(
             f"dask-jobqueue does not take that ({error})", f"--engine {crew.engine}", "see its documentation for the options"
         ) from error
     for name in ("asyncio", "tornado.application"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # of what is refused, by line of code
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they would say line by line of code what was refused
     cluster.scale(jobs=crew.workers)
     cluster.sync(_submitted, cluster)
-    if refused:
+    if len(refused) >= crew.workers:
         script = cluster.job_script()
         cluster.close()
-        said = " ".join(refused[0].rpartition("stderr:")[2].split())
         raise CoSpineError(
-            f"{command} refuses the job ({said})",
+            f"{command} refuses the job ({refused[0]})",
             f"--engine {crew.engine}",
             f"mend {_file_of(crew.engine)} or --engine-option. The job was\n{script}",
         )
+    if refused:
+        say(f"{command} took {crew.workers - len(refused)} of {crew.workers} jobs ({refused[0]}): they do the work")
     return cluster
+
+
+def ask_again(cluster: Any, jobs: int) -> str:
+    """Ask for jobs in place of those that are gone or were refused; returns what the queue said of one that it refused."""
+    refused = {name: job for name, job in cluster.workers.items() if job.status is Status.failed}
+    for name in refused:
+        del cluster.workers[name]
+    cluster.scale(jobs=jobs)
+    return next((job.refusal for job in refused.values()), "")
 
 
 async def _submitted(cluster: Any) -> None:

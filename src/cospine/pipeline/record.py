@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
@@ -105,8 +106,9 @@ def read_record(path: Path) -> Record | None:
 def remove_stale(outputs: Iterable[Path]) -> None:
     """Remove what an earlier execution wrote and this one does not: it would pass for a result of these settings."""
     for path in sorted(outputs):
-        logger.info("%s of an earlier execution removed", path.name)
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            logger.info("%s of an earlier execution removed", path.name)
+            path.unlink(missing_ok=True)
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -158,7 +160,7 @@ def tree_of(path: Path) -> str:
 @cache
 def software() -> str:
     """Versions of CoSpine and of what it computes with."""
-    found = [f"cospine {__version__}"]
+    found = [f"cospine {__version__}", f"python {platform.python_version()}"]
     for name in _SOFTWARE:
         try:
             found.append(f"{name} {version(name)}")

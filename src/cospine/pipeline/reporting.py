@@ -1,9 +1,7 @@
 """From results to the page of a participant: facts, verdicts, numbers, figures, methods."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -117,7 +115,8 @@ def participant_page(
     sections: Sequence[RunSection],
     failures: Sequence[tuple[str, str]],
     settings: Settings,
-    anatomies: Sequence[Anatomy] = (),
+    anatomies: Sequence[Anatomy],
+    made_with: str,
 ) -> str:
     """The page of a participant as HTML text.
 
@@ -135,6 +134,8 @@ def participant_page(
         Parameters, printed.
     anatomies : sequence of Anatomy
         What was found in the person's anatomical images; shown once, before the runs.
+    made_with : str
+        Software that made the results, as `cospine.pipeline.record.software` has it.
     """
     anatomical = [AnatomyReport(one, settings.cord_seg) for one in anatomies]
     texts = [*(one.methods() for one in anatomical), *(section.methods for section in sections)]
@@ -159,11 +160,7 @@ def participant_page(
         methods=tuple(paragraphs),
         citations=tuple(citations),
         settings=tuple((key, _shown(key, value)) for key, value in settings.parameters().items()),
-        software=(
-            ("CoSpine", __version__),
-            ("Python", platform.python_version()),
-            *((name, version(name)) for name in ("numpy", "scipy", "numba", "nibabel", "antspyx", "onnxruntime", "nilearn")),
-        ),
+        software=tuple((name, number) for name, _, number in (one.partition(" ") for one in made_with.split(", "))),
         provenance=(("Dataset", dataset.name), ("BIDS folder", dataset.root.name)),
     )
     return participant_html(report)

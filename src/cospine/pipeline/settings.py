@@ -178,7 +178,7 @@ class Settings:
     low_mem: bool = option(False, "hold at most 2 GB a run: series lie in files of the work directory, which takes longer")
     nprocs: int = option(0, "processor cores to compute with (default: all that are there)", type=int, metavar="N")
     reports_only: bool = option(
-        False, "write the reports again from results that are kept, as they are, whatever has changed since; nothing else is done"
+        False, "write the reports again, as after an update of CoSpine; results that would have to be computed are refused"
     )
     stop_on_first_crash: bool = option(False, "stop at the first participant that fails")
 

@@ -20,7 +20,7 @@ from cospine.pipeline.coupling_files import combine_coupling
 from cospine.pipeline.keeper import Done, Keeper, Planned
 from cospine.pipeline.person import Person
 from cospine.pipeline.process import process_run
-from cospine.pipeline.record import remove_stale
+from cospine.pipeline.record import remove_stale, software
 from cospine.pipeline.reporting import participant_page
 from cospine.pipeline.resources import give_back
 from cospine.pipeline.run_files import VERSIONS
@@ -135,9 +135,13 @@ def finish(job: Job, participant: Participant, failures: Sequence[Failure], tell
     runs = [run for run in participant.runnable if run.label not in lost]
     path = out.root / f"{participant.label}.html"
     report: Path | None = None
+    if failed and job.settings.reports_only:  # the page that is there tells more
+        return Finished(participant.label, None, tuple(failed))
     with _logged(job.work / participant.label / "finish.txt"):
         sections = [one for run in runs if (one := keeper.found(person.unit_of(run), "report")) is not None]
         anatomies = _anatomies(person, sections)
+        # of results, not of what draws the page: see --reports-only
+        made_with = next((one.record.software for run in runs if (one := keeper.found(person.unit_of(run), "read"))), software())
         maps = [one for run in runs for name in ("statistics", "coupling") if (one := keeper.found(person.unit_of(run), name))]
 
         def combine(_: Settings) -> tuple[None, tuple[Path, ...]]:
@@ -146,7 +150,7 @@ def finish(job: Job, participant: Participant, failures: Sequence[Failure], tell
         def page(settings: Settings) -> tuple[None, tuple[Path, ...]]:
             text = participant_page(
                 participant, job.dataset, [one.value for one in sections], [(one.run, one.error) for one in failed], settings,
-                [one.value for one in anatomies],
+                [one.value for one in anatomies], made_with,
             )  # fmt: skip
             out.write_text(path, text)
             return None, (path,)
@@ -174,7 +178,10 @@ def plan_person(job: Job, participant: Participant) -> tuple[Planned, ...]:
     for run in participant.runnable:
         process_run(run, person)
     # the choice of a field is met when preparing and with the run
-    return tuple(dict.fromkeys(person.keeper.planned))
+    planned = tuple(dict.fromkeys(person.keeper.planned))
+    if not planned and participant.runnable and (why := person.keeper.missing(person.unit, "page")):
+        return (Planned(person.unit, "page", why),)
+    return planned
 
 
 def _anatomies(person: Person, sections: Sequence[Done[Any]]) -> list[Done[Anatomy]]:

@@ -6,10 +6,12 @@ them are given out than there are workers: so a unit that kills its worker is bl
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from cospine.bids import Participant, Run
 from cospine.errors import CoSpineError
 from cospine.pipeline.engine import Crew, Say, report
 from cospine.pipeline.progress import Tracker
+from cospine.pipeline.queues import ask_again, queue_cluster
 from cospine.pipeline.record import software
 from cospine.pipeline.units import Failure, Finished, Job, do_run, finish, prepare
 
@@ -29,6 +32,7 @@ RETRIES = 2
 _TOPIC = "cospine"
 _REFILL_S = 5.0
 _WAIT_S = 30
+_ALONE_S = 600.0
 _DIED = (
     f"its worker died {RETRIES + 1} times, most likely for want of memory. Give more with --mem-gb, or fewer workers with "
     "--engine-option workers=1; what was finished is kept"
@@ -193,16 +197,38 @@ def _client(crew: Crew, work: Path, say: Say) -> Iterator[tuple[Client, Callable
     if crew.engine == "local":
         cluster: Any = _local(crew, work)
     else:
-        from cospine.pipeline.queues import queue_cluster
-
-        cluster = queue_cluster(crew, work)
+        cluster = queue_cluster(crew, work, say)
     try:
         with Client(cluster) as client:
             _greet(client, crew, say)
             # processes on this machine are replaced by themselves, jobs when they are asked for again
-            yield client, (lambda: None) if crew.engine == "local" else lambda: cluster.scale(jobs=crew.workers)
+            yield client, (lambda: None) if crew.engine == "local" else _Refill(client, cluster, crew, work, say)
     finally:
         cluster.close()
+
+
+class _Refill:
+    """Asks for jobs in place of those that are gone; and says when no worker has been there for long."""
+
+    def __init__(self, client: Client, cluster: Any, crew: Crew, work: Path, say: Say) -> None:
+        self._client, self._cluster, self._crew, self._say = client, cluster, crew, say
+        self._seen, self._refusal = time.monotonic(), ""
+        self._text = (
+            f"no worker has been there for {_ALONE_S / 60:.0f} minutes: where no job waits in the queue, see what they left in "
+            f"{work / 'jobs'}; Ctrl-C stops, and the next execution goes on"
+        )
+
+    def __call__(self) -> None:
+        refusal = ask_again(self._cluster, self._crew.workers)
+        if refusal and refusal != self._refusal:
+            self._say(f"the queue refuses a job ({refusal}); it is asked again")
+            self._refusal = refusal
+        now = time.monotonic()
+        if self._client.scheduler_info()["workers"]:
+            self._seen = now
+        elif now - self._seen > _ALONE_S:
+            self._say(self._text)
+            self._seen = now
 
 
 def _check_alike(client: Client, engine: str) -> None:
@@ -215,18 +241,21 @@ def _check_alike(client: Client, engine: str) -> None:
     """
     try:
         client.wait_for_workers(1, timeout=_WAIT_S)
-        client.get_versions(check=True)
-        answers: Any = client.run(software)
+        answers: Any = client.run(_versions)
         found = set(answers.values())
     except TimeoutError as error:
         raise CoSpineError("has no workers", f"--engine {engine}", "start some: dask worker") from error
     except ImportError as error:
         raise CoSpineError(f"its workers cannot load CoSpine ({error})", f"--engine {engine}", _INSTALL) from error
-    except ValueError as error:
-        raise CoSpineError(f"is of other versions ({error})", f"--engine {engine}", _INSTALL) from error
-    if found != {software()}:
-        differ = "; ".join(sorted(found - {software()}))
-        raise CoSpineError(f"its workers have {differ}, here is {software()}", f"--engine {engine}", _INSTALL)
+    here = _versions()
+    if found != {here}:
+        differ = "; ".join(sorted(found - {here}))
+        raise CoSpineError(f"its workers have {differ}, here is {here}", f"--engine {engine}", _INSTALL)
+
+
+def _versions() -> str:
+    """What must be the same here and there: what computes, and what carries the work."""
+    return f"{software()}, {', '.join(f'{name} {version(name)}' for name in ('distributed', 'dask', 'cloudpickle'))}"
 
 
 def _greet(client: Client, crew: Crew, say: Say) -> None:
