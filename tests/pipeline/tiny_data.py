@@ -53,6 +53,11 @@ def results(out: Path) -> dict[str, bytes]:
     }
 
 
+def differing(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> set[str]:
+    """Names of results that are not the same, or only in one of two."""
+    return {name for name in {*one, *other} if one.get(name) != other.get(name)}
+
+
 def times(out: Path) -> dict[str, int]:
     """When each of them was written."""
     return {name: (out / name).stat().st_mtime_ns for name in results(out)}
