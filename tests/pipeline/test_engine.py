@@ -121,7 +121,7 @@ def test_a_queue_that_takes_no_job_is_refused_and_one_that_takes_some_is_used(sb
     sbatch.write_text("0")
     with pytest.raises(CoSpineError, match=r"sbatch refuses the job \(sbatch: error: QOSMax"):
         queue_cluster(crew, tmp_path, said.append)
-    sbatch.write_text("5")  # three were asked for above
+    sbatch.write_text("5")  # of six: three were asked for above
     with queue_cluster(crew, tmp_path, said.append) as cluster:
         sbatch.write_text("9")
         assert "QOSMax" in ask_again(cluster, 3)

@@ -91,7 +91,6 @@ def queue_cluster(crew: Crew, work: Path, say: Say) -> Any:
     command = kind.job_cls.submit_command.split()[0]
     if shutil.which(command) is None:
         raise CoSpineError(f"{command} is not on this machine", f"--engine {crew.engine}", "start where jobs are submitted from")
-    refused: list[str] = []
 
     class Heard(kind.job_cls):
         """A job of the queue; what is said when it is refused would else be logged alone, and workers waited for for ever."""
@@ -101,7 +100,6 @@ def queue_cluster(crew: Crew, work: Path, say: Say) -> Any:
                 await super().start()
             except (RuntimeError, ValueError, OSError) as error:
                 self.refusal = " ".join(str(error).rpartition("stderr:")[2].split()) or " ".join(str(error).split())
-                refused.append(self.refusal)
                 self.status = Status.failed
                 raise
 
@@ -119,6 +117,7 @@ def queue_cluster(crew: Crew, work: Path, say: Say) -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they would say line by line of code what was refused
     cluster.scale(jobs=crew.workers)
     cluster.sync(_submitted, cluster)
+    refused = list(_refused(cluster).values())
     if len(refused) >= crew.workers:
         script = cluster.job_script()
         cluster.close()
@@ -134,11 +133,16 @@ def queue_cluster(crew: Crew, work: Path, say: Say) -> Any:
 
 def ask_again(cluster: Any, jobs: int) -> str:
     """Ask for jobs in place of those that are gone or were refused; returns what the queue said of one that it refused."""
-    refused = {name: job for name, job in cluster.workers.items() if job.status is Status.failed}
+    refused = _refused(cluster)
     for name in refused:
         del cluster.workers[name]
     cluster.scale(jobs=jobs)
-    return next((job.refusal for job in refused.values()), "")
+    return next(iter(refused.values()), "")
+
+
+def _refused(cluster: Any) -> dict[Any, str]:
+    """What the queue said of the jobs that it did not take, by their names."""
+    return {name: job.refusal for name, job in cluster.workers.items() if job.status is Status.failed}
 
 
 async def _submitted(cluster: Any) -> None:
