@@ -14,11 +14,12 @@ import resource
 import time
 from pathlib import Path
 
+import ants
 import nibabel as nib
 import numpy as np
+from ants_images import to_ants
 from numpy.typing import NDArray
 
-from cospine.anatomy.ants_bridge import antspyx, to_ants
 from cospine.anatomy.brain_t1w import find_brain_t1w
 from cospine.anatomy.to_mni import normalise_brain
 from cospine.space.grid import Grid
@@ -72,7 +73,7 @@ def peer(corrected: NDArray, grid: Grid, mask: NDArray, points: NDArray) -> NDAr
     """Where antspyx' default SyN puts points, given an image without bias."""
     import pandas as pd
 
-    ants, template = antspyx(), brain_template(1)
+    template = brain_template(1)
     fixed = to_ants(np.where(template.mask, template.t1, 0), template.grid)
     moving = to_ants(np.where(mask, corrected, 0), grid)
     found = ants.registration(fixed, moving, "SyN")
@@ -83,7 +84,7 @@ def peer(corrected: NDArray, grid: Grid, mask: NDArray, points: NDArray) -> NDAr
 def grey_matter(corrected: NDArray, grid: Grid, mask: NDArray) -> NDArray[np.bool_]:
     """Grey matter (x, y, z) of a T1w without bias: the middle one of three classes."""
     image, inside = to_ants(np.where(mask, corrected, 0), grid), to_ants(mask.astype(np.float32), grid)
-    classes = antspyx().atropos(a=image, x=inside, i="kmeans[3]", m="[0.1,1x1x1]", c="[5,0]")["segmentation"].numpy()
+    classes = ants.atropos(a=image, x=inside, i="kmeans[3]", m="[0.1,1x1x1]", c="[5,0]")["segmentation"].numpy()
     return np.asarray(classes == 2)
 
 
@@ -131,7 +132,7 @@ def one_person(dataset: Path, path: Path, *, with_peer: bool, true_mask: bool) -
             ends = [grid.to_ras(np.argwhere(m))[:, 2].min() for m in (mask, brain)]
             print(f"  mask Dice {overlap:.3f}, ends {ends[0] - ends[1]:+.1f} mm above the true end", flush=True)
     clock, cpu = time.perf_counter(), time.process_time()
-    warp = normalise_brain(t1w, grid, mask, template, start=start)
+    warp = normalise_brain(t1w, grid, mask, brain_template(2), start=start)
     print(f"  normalised in {time.perf_counter() - clock:.0f} s wall, {time.process_time() - cpu:.0f} s CPU: ", end="")
     print(", ".join(f"{name} {seconds:.0f}" for name, seconds in warp.seconds.items()))
     print(f"  smallest Jacobian {warp.jacobian_min:.2f}, round trip {warp.round_trip_mm:.2f} mm")

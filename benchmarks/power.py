@@ -21,14 +21,15 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+import ants
 import numpy as np
+from ants_images import to_ants
 from normalisation import read, true_displacement, true_map
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.stats import nct, rankdata
 from scipy.stats import t as t_distribution
 
-from cospine.anatomy.ants_bridge import antspyx, to_ants
 from cospine.bids import read_tsv
 from cospine.pipeline.group_analysis import cord_sets, expected_horns
 from cospine.signal.drift import cosine_drift
@@ -211,7 +212,6 @@ def horns(maps: list[tuple[NDArray, Grid]], variances: list[NDArray]) -> tuple[N
 
 def carried(person: Person, task: str, grid: Grid) -> NDArray[np.float32]:
     """The true effect (%) in PAM50, by the run's own transforms and smoothing: what a map without noise would show."""
-    ants = antspyx()
     image, native = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
     cord, _ = read(person.made(f"*task-{task}_label-SC_mask.nii.gz"))
     anat = person.derivatives / person.name / "anat"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cospine.bids.write import write_bold
-from cospine.threads import FIXED_THREADS, processors, threads, use_threads
+from cospine.threads import processors, threads, use_threads
 
 AFFINE = np.array([[-6.0, 0, 0, 96], [0, 6, 0, -96], [0, 0, 6, -60], [0, 0, 0, 1.0]])
 VARYING = {".html", ".log"}  # times of day
@@ -80,9 +80,10 @@ def costs() -> dict[str, str]:
     return {"roughness": roughness(u, np.ones(3, np.float32), stiff).hex(), "steepness": barrier.hex()}
 
 
-def registration(folder: Path) -> dict[str, str]:
-    """All three metrics of ITK on small images."""
-    from cospine.anatomy.ants_bridge import affine_stage, read_affine, read_displacement, register, syn_stage, to_ants
+def registration() -> dict[str, str]:
+    """An affine map and a bend with both of its metrics, on small images."""
+    from cospine.register.affine import fit_affine
+    from cospine.register.diffeomorphic import Elasticity, Level, bend
     from cospine.space.grid import Grid
     from cospine.space.transform import Affine
 
@@ -90,13 +91,10 @@ def registration(folder: Path) -> dict[str, str]:
     x, y, z = np.indices(grid.shape)
     fixed = 100 + 50 * np.sin(x / 4) * np.cos(y / 5) + 20 * np.sin(z / 3)
     moving = 100 + 50 * np.sin((x + 0.7) / 4) * np.cos(y / 5.2) + 20 * np.sin((z - 0.4) / 3)
-    images = to_ants(fixed, grid), to_ants(moving, grid), to_ants(np.ones(grid.shape, dtype=bool), grid)
-    linear = affine_stage(*images, shrink=(2,), iterations=(6,))
-    how = {"shrink": (2,), "iterations": (4,), "step": 0.25, "update_variance": 3.0, "total_variance": 1.0}
-    bend = syn_stage(*images, metrics={"CC": 2, "MI": 32}, **how)
-    prefix = register([linear, bend], Affine(np.eye(4)), folder, "small")
-    warp = read_displacement(Path(f"{prefix}1Warp.nii.gz"))
-    return {"affine": digest(read_affine(Path(f"{prefix}0GenericAffine.mat")).matrix), "warp": digest(warp.vectors)}
+    counts = np.ones(grid.shape, dtype=bool)
+    affine = fit_affine(fixed, grid, moving, grid, counts, Affine(np.eye(4)))
+    there, back = bend(fixed, moving, counts, [Level(2, 4), Level(1, 2)], Elasticity())
+    return {"affine": digest(affine.matrix), "bend": digest(there, back)}
 
 
 def program(folder: Path, numbers: list[int]) -> list[dict[str, str]]:
@@ -107,8 +105,7 @@ def program(folder: Path, numbers: list[int]) -> list[dict[str, str]]:
     for n in numbers:
         written = {} if found else derivatives(folder / "bids", folder / f"threads-{n}", n)
         use_threads(n)
-        (folder / f"itk-{n}").mkdir()
-        found.append(written | networks() | costs() | registration(folder / f"itk-{n}"))
+        found.append(written | networks() | costs() | registration())
     return found
 
 
@@ -119,8 +116,8 @@ def begin(folder: Path, numbers: list[int], **environment: str) -> "subprocess.P
 
 def test_one_two_or_three_threads_give_the_same_bytes(tmp_path: Path) -> None:
     make(tmp_path / "bids")
-    one = begin(tmp_path, [1], ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    more = begin(tmp_path, [3, 2], ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="3", OPENBLAS_NUM_THREADS="3")
+    one = begin(tmp_path, [1], OPENBLAS_NUM_THREADS="1")
+    more = begin(tmp_path, [3, 2], OPENBLAS_NUM_THREADS="3")
     (single,), (three, two) = (json.loads(each.communicate()[0].splitlines()[-1]) for each in (one, more))
     for stage in ("headmotion_timeseries", "fieldmap", "preproc_bold", "statmap"):
         assert any(stage in name for name in single), stage
@@ -134,12 +131,12 @@ def test_libraries_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         "import os, numpy; from cospine.threads import threads, use_threads; use_threads(3)\n"
         "import numba, threadpoolctl\n"
         "blas = [one['num_threads'] for one in threadpoolctl.threadpool_info() if one['user_api'] == 'blas']\n"
-        "print(threads(), numba.get_num_threads(), *blas, os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'])\n"
+        "print(threads(), numba.get_num_threads(), *blas)\n"
         "use_threads(2); print(threads(), numba.get_num_threads()); use_threads(); print(threads())\n"
     )
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
     found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split("\n")
-    assert found[0].split() == ["3", "3", "1", str(FIXED_THREADS)]
+    assert found[0].split() == ["3", "3", "1"]
     assert found[1:3] == ["2 2", str(processors())]
 
 

@@ -1,16 +1,15 @@
 """How many threads CoSpine computes with: one number, told to every library that has threads of its own.
 
 Results do not depend on it. Kernels sum fixed parts in a fixed order, and a library whose sums go by its threads has the same
-number of them on every machine: BLAS one, ITK and onnxruntime `FIXED_THREADS`.
+number of them on every machine: BLAS one, onnxruntime `FIXED_THREADS`.
 """
 
 import os
 import sys
 
 FIXED_THREADS = 8
-"""Of ITK and onnxruntime, whatever is asked for: they sum mutual information, global correlation and convolutions in parts by
-the number of threads. Where there are fewer processors the threads share them and sleep while they wait, which was found to cost
-nothing on two."""
+"""Of onnxruntime, whatever is asked for: it sums convolutions in parts by the number of threads. Where there are fewer processors
+the threads share them and sleep while they wait, which was found to cost nothing on two."""
 
 # read by the libraries when they are first imported. Threads of OpenMP that spin while they wait make a busy machine many times
 # slower; many small LAPACK calls want one thread each
@@ -18,8 +17,6 @@ ALWAYS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(FIXED_THREADS),
-    "ITK_GLOBAL_DEFAULT_THREADER": "Pool",
 }
 _chosen: list[int] = []
 

@@ -7,20 +7,19 @@ magnum, on the plane that the template brings along.
 """
 
 import logging
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.anatomy.ants_bridge import affine_stage, read_affine, read_displacement, register, syn_stage, to_ants
 from cospine.anatomy.bias import log_bias
 from cospine.anatomy.brain_mask import BrainMask
+from cospine.register.affine import fit_affine
+from cospine.register.diffeomorphic import Elasticity, Level, bend
 from cospine.space.grid import Grid
 from cospine.space.templates import BrainTemplate, brain_template
-from cospine.space.transform import Affine, Chain
+from cospine.space.transform import Affine, Chain, Displacement
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +32,9 @@ _CENTRE_MNI = np.array([0.0, -20.0, 5.0])
 _LEAST_EXTENT_MM = 90.0  # a field of view with a smaller second side holds no brain
 _LEAST_SIMILARITY = 0.3
 _LEAST_ML = 500.0
+_BORDER_MM = 1.0
+_LEVELS = (Level(4, 20), Level(3, 15))  # of the template's 2 mm
+_ELASTICITY = Elasticity(step=0.15, update_variance=6.0, total_variance=3.0)  # what lies about the brain must not draw it out
 
 
 @dataclass(frozen=True)
@@ -195,14 +197,13 @@ def refine_mask(t1w: NDArray, grid: Grid, coarse: NDArray) -> NDArray[np.bool_]:
     ndarray (x, y, z), bool
         One body without holes, at most 4 mm from the coarse mask's border outside and 5 mm inside.
     """
-    # 1 mm is enough for a border and bounds time and memory
+    # 1 mm is enough for a border and bounds time and memory; of thicker voxels an opening would take whole ones
     window = _window(np.asarray(coarse, dtype=bool), np.ceil(14.0 / grid.voxel_mm).astype(int))
     corner = grid.affine.copy()
     corner[:3, 3] = grid.to_ras(np.array([axis.start for axis in window]))
     cut = Grid(coarse[window].shape, corner)
-    spacing = max(1.0, float(grid.voxel_mm.min()))
-    image, work = downsample(np.asarray(t1w, dtype=np.float32)[window], cut, spacing)
-    given = downsample(np.asarray(coarse, dtype=np.float32)[window], cut, spacing)[0] > 0.5
+    image, work = _at_spacing(np.asarray(t1w, dtype=np.float32)[window], cut, _BORDER_MM)
+    given = _at_spacing(np.asarray(coarse, dtype=np.float32)[window], cut, _BORDER_MM)[0] > 0.5
     distance = _signed_distance(given, work)  # negative inside
     inside = image[distance < -6.0]
     if inside.size == 0:
@@ -251,6 +252,45 @@ def downsample(image: NDArray, grid: Grid, spacing_mm: float) -> tuple[NDArray[n
     affine = grid.affine @ np.diag([*factor, 1.0])
     affine[:3, 3] = grid.to_ras(offset)
     return small, Grid(tuple(shape.tolist()), affine)
+
+
+def _at_spacing(image: NDArray, grid: Grid, spacing_mm: float) -> tuple[NDArray[np.float32], Grid]:
+    """An image on a lattice of the same orientation whose voxels are cubes about so large."""
+    coarser, lattice = downsample(image, grid, spacing_mm)
+    times = np.maximum(np.round(lattice.voxel_mm / spacing_mm), 1).astype(int)
+    if np.all(times == 1):
+        return coarser, lattice
+    affine = lattice.affine @ np.diag([*(1 / times), 1.0])
+    affine[:3, 3] = lattice.to_ras((1 / times - 1) / 2)
+    finer = Grid(tuple((times * lattice.shape).tolist()), affine)
+    return _resampled(coarser, lattice, finer), finer
+
+
+def brought(image: NDArray, grid: Grid, affine: Affine, lattice: Grid) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """An image on a lattice after an affine map.
+
+    Parameters
+    ----------
+    image : ndarray (x, y, z)
+        Values.
+    grid : Grid
+        Their grid.
+    affine : Affine
+        Point of the lattice to point of the image, RAS mm.
+    lattice : Grid
+        Where it is brought to.
+
+    Returns
+    -------
+    moved : ndarray, float32
+        Linear, the border continued.
+    reached : ndarray, bool
+        Voxels of the lattice that fall into the image.
+    """
+    matrix = grid.inverse @ affine.matrix @ lattice.affine
+    voxel = np.moveaxis(np.indices(lattice.shape), 0, -1) @ matrix[:3, :3].T + matrix[:3, 3]
+    moved = ndimage.map_coordinates(image, np.moveaxis(voxel, -1, 0), order=1, mode="nearest")
+    return moved.astype(np.float32), np.all((voxel >= 0) & (voxel <= np.array(grid.shape) - 1), axis=-1)
 
 
 def _resampled(image: NDArray, source: Grid, target: Grid) -> NDArray[np.float32]:
@@ -373,27 +413,11 @@ def _bent_template_mask(t1w: NDArray, grid: Grid, to_t1w: Affine) -> NDArray[np.
     template = brain_template(2)
     image, image_grid = _cropped(*downsample(t1w, grid, _FINE_MM), to_t1w)
     fixed, rim = _template_target(template)
-    with tempfile.TemporaryDirectory(prefix="cospine-") as folder:
-        target, moving, mask = (
-            to_ants(fixed, template.grid),
-            to_ants(_clipped(image, image_grid, to_t1w), image_grid),
-            to_ants(rim, template.grid),
-        )
-        linear = affine_stage(target, moving, mask, shrink=(4,), iterations=(60,))
-        bend = syn_stage(
-            target,
-            moving,
-            mask,
-            metrics={"CC": 3},
-            shrink=(4, 3),
-            iterations=(30, 25),
-            step=0.25,
-            update_variance=3,
-            total_variance=0.5,
-        )
-        prefix = register([linear, bend], to_t1w, Path(folder), "mask")
-        affine = read_affine(Path(f"{prefix}0GenericAffine.mat"))
-        inverse = read_displacement(Path(f"{prefix}1InverseWarp.nii.gz"))
+    clipped = _clipped(image, image_grid, to_t1w)
+    affine = fit_affine(fixed, template.grid, clipped, image_grid, rim, to_t1w, blurs_mm=(8.0,))
+    moved, reached = brought(clipped, image_grid, affine, template.grid)
+    _, vectors = bend(fixed, moved, rim & reached, _LEVELS, _ELASTICITY)
+    inverse = Displacement(template.grid, (vectors @ template.grid.affine[:3, :3].T).astype(np.float32))
     back = Chain((inverse_affine(affine), inverse))
     points = back.map(image_grid.to_ras(np.moveaxis(np.indices(image_grid.shape), 0, -1)))
     voxel = np.moveaxis(template.grid.to_voxel(points), -1, 0)

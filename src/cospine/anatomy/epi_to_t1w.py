@@ -117,6 +117,8 @@ def align_epi(
     t1w_grid: Grid,
     t1w_brain: NDArray,
     t1w_cord: CordSegmentation,
+    *,
+    seed: int = 0,
 ) -> EpiAlignment:
     """Align a run's corrected reference to the T1w of the same person.
 
@@ -132,6 +134,8 @@ def align_epi(
         Cord of the EPI.
     t1w, t1w_grid, t1w_brain, t1w_cord
         The same of the T1w.
+    seed : int
+        Of the places at which the two are compared.
 
     Returns
     -------
@@ -152,7 +156,7 @@ def align_epi(
         reasons.append(missing)
     else:
         centre = t1w_grid.to_ras(np.argwhere(t1w_brain)[::50].mean(axis=0))
-        parameters, fit, missing = _align_head(boldref, grid, brain, t1w, t1w_grid, t1w_brain, centre)
+        parameters, fit, missing = _align_head(boldref, grid, brain, t1w, t1w_grid, t1w_brain, centre, seed)
         if missing:
             reasons.append(missing)
         else:
@@ -215,14 +219,14 @@ def _without_brain(brain: NDArray, grid: Grid, t1w_brain: NDArray, t1w_grid: Gri
 
 
 def _align_head(
-    boldref: NDArray, grid: Grid, brain: NDArray, t1w: NDArray, t1w_grid: Grid, t1w_brain: NDArray, centre: NDArray
+    boldref: NDArray, grid: Grid, brain: NDArray, t1w: NDArray, t1w_grid: Grid, t1w_brain: NDArray, centre: NDArray, seed: int
 ) -> tuple[NDArray[np.float64], Fit, str]:
     """Rigid parameters and those of the gradients' field (15,), how well, and why not where it failed."""
     t1w, t1w_brain, t1w_grid = _cropped(t1w, t1w_brain, t1w_grid)
     distance = np.asarray(ndimage.distance_transform_edt(~t1w_brain, sampling=t1w_grid.voxel_mm))
     around = distance <= _AROUND_MM
     coarse, middle = (
-        compare(t1w, t1w_grid, boldref, grid, _spread(around, t1w_grid, count), blur_mm=blur)
+        compare(t1w, t1w_grid, boldref, grid, _spread(around, t1w_grid, count, seed), blur_mm=blur)
         for blur, count in (_COARSE, _MIDDLE)
     )
     tried = [_climb(coarse, centre, start, 12) for start in _starts(brain, grid, centre)]
@@ -231,7 +235,7 @@ def _align_head(
     inner = np.asarray(ndimage.distance_transform_edt(t1w_brain, sampling=t1w_grid.voxel_mm)) > _RIM_MM
     prior = np.r_[np.full(6, np.inf), np.full(9, _WARP_SD_MM)]
     # what is alike over the whole head may still lie askew: folds and ventricles decide between the poses
-    level = patches(t1w, t1w_grid, boldref, grid, inner, blur_mm=_MIDDLE[0], spacing_mm=_SPARSE_MM)
+    level = patches(t1w, t1w_grid, boldref, grid, inner, blur_mm=_MIDDLE[0], spacing_mm=_SPARSE_MM, seed=seed)
     full, reached = header, 0.0
     for start in [header[:6], *(_climb(middle, centre, start, 40)[0] for start, _ in best)]:
         one = np.r_[start, np.zeros(9)]
@@ -254,7 +258,7 @@ def _align_head(
         return header, Fit(), "the brain of the EPI was not found in the T1w"
     correlation = (np.nan, np.nan)
     for blur in _FINE_MM:
-        level = patches(t1w, t1w_grid, boldref, grid, inner, blur_mm=blur)
+        level = patches(t1w, t1w_grid, boldref, grid, inner, blur_mm=blur, seed=seed)
         level = _in_view(level, full, centre)
         if len(level.own) < _LEAST_PATCHES:
             break
@@ -288,11 +292,11 @@ def _starts(brain: NDArray, grid: Grid, centre: NDArray) -> list[NDArray[np.floa
     return [np.r_[base, np.zeros(3)] + off for base in (np.zeros(3), apart) for off in about]
 
 
-def _spread(mask: NDArray, grid: Grid, count: int) -> NDArray[np.float64]:
+def _spread(mask: NDArray, grid: Grid, count: int, seed: int) -> NDArray[np.float64]:
     """At most `count` points (RAS mm) spread over a mask, between the voxels so that no lattice is preferred."""
     index = np.argwhere(mask)
     index = index[np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).astype(int))]
-    return grid.to_ras(index + np.random.default_rng(0).uniform(-0.5, 0.5, index.shape))
+    return grid.to_ras(index + np.random.default_rng(seed).uniform(-0.5, 0.5, index.shape))
 
 
 def _climb(given: Comparison, centre: NDArray, start: NDArray, steps: int) -> tuple[NDArray[np.float64], float]:

@@ -192,7 +192,7 @@ def make_anatomy(path: Path, settings: Settings, said: Callable[[str], None], fi
     if brain.found:
         timed("anatomy: to MNI")
         start = brain.to_t1w if isinstance(brain, T1wBrain) else None
-        to_mni = normalise_brain(image, grid, brain.mask, brain_template(2), start=start, seed=settings.seed)
+        to_mni = normalise_brain(image, grid, brain.mask, brain_template(2), start=start)
         image = to_mni.corrected
     elif "brain" in wanted:
         notes.append(f"Nothing was brought to MNI: {brain.reason}.")

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, int]
 """Size of a file and its modification time in ns."""
-_SOFTWARE = ("numpy", "scipy", "numba", "nibabel", "antspyx", "onnxruntime", "scikit-image", "nilearn", "pandas")
+_SOFTWARE = ("numpy", "scipy", "numba", "nibabel", "onnxruntime", "scikit-image", "nilearn", "pandas")
 
 
 @dataclass(frozen=True)

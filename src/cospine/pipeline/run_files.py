@@ -17,7 +17,7 @@ from cospine.space.grid import Grid
 from cospine.space.io import itk_series
 
 VERSIONS = {
-    "anatomy": "3", "field": "1", "read": "1", "denoise": "1", "motion": "4", "distortion": "1", "resample": "2", "masks": "3",
+    "anatomy": "4", "field": "1", "read": "1", "denoise": "1", "motion": "4", "distortion": "1", "resample": "2", "masks": "3",
     "placement": "2", "spaces": "2", "noise": "1", "statistics": "1", "coupling": "2", "clean": "1", "report": "3",
     "several runs": "1",
 }  # fmt: skip

@@ -57,7 +57,7 @@ class Settings:
         "what segments the cord: network, our own; sct, sct_deepseg of the Spinal Cord Toolbox where it is installed",
         choices=("network", "sct"),
     )
-    seed: int = option(0, "seed of everything drawn at random (sampling in registration to MNI)", type=int, metavar="N")
+    seed: int = option(0, "seed of what is drawn at random (the places at which run and T1w are compared)", type=int, metavar="N")
     dummy_scans: str = option(
         "auto", "volumes at the start that are not in steady state, kept and flagged: a number, or auto", metavar="N"
     )

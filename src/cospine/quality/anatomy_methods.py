@@ -80,7 +80,8 @@ def anatomy_methods(
         paragraphs.append(
             f"The {suffix} was freed of its bias field (the N4 algorithm; Tustison et al., 2010); the brain mask was {found}. "
             "The stripped brain was normalised to the ICBM 152 nonlinear symmetric template, version 2009a (Fonov et al., 2011), "
-            "by an affine map and a diffeomorphism (SyN of ANTs, local correlation and mutual information; Avants et al., 2008)."
+            "by an affine map and a diffeomorphism (symmetric and greedy, by local correlation and mutual information; after "
+            "Avants et al., 2008)."
         )
         citations += [_N4, _MNI, _SYN]
     if cord:
