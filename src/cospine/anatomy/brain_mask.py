@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 
 _LEAST_ML = 250.0  # smaller bodies are no human brain
@@ -101,7 +102,7 @@ def _without_bias(mean: NDArray, grid: Grid) -> tuple[NDArray, NDArray]:
 
 
 def _distance(mask: NDArray, grid: Grid) -> NDArray[np.floating]:
-    return np.asarray(ndimage.distance_transform_edt(mask, sampling=grid.voxel_mm))
+    return distance_to(~mask, grid.voxel_mm)
 
 
 def _ball_opening(mask: NDArray, grid: Grid, radius_mm: float) -> NDArray[np.bool_]:

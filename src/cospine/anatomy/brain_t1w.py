@@ -17,6 +17,7 @@ from cospine.anatomy.bias import log_bias
 from cospine.anatomy.brain_mask import BrainMask
 from cospine.register.affine import fit_affine
 from cospine.register.diffeomorphic import Elasticity, Level, bend
+from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.templates import BrainTemplate, brain_template
 from cospine.space.transform import Affine, Chain, Displacement
@@ -212,12 +213,12 @@ def refine_mask(t1w: NDArray, grid: Grid, coarse: NDArray) -> NDArray[np.bool_]:
     tissue = (image > dark + 0.3 * (middle - dark)) & (image < bright + 0.9 * (bright - middle)) & (distance < 4.0)
     deep = distance < -5.0
     core = _largest((_distance_inside(tissue | deep, work) > 2.2) & (distance < 3.0))
-    body = (distance_to(core, work) <= 3.0) & (tissue | deep)
+    body = (distance_to(core, work.voxel_mm) <= 3.0) & (tissue | deep)
     # sulci belong to the mask: close what is narrower than they are
     closed = (_closing(body, work, 6.0) & (distance < 4.0)) | deep
     filled = np.asarray(ndimage.binary_fill_holes(_largest(closed)), dtype=bool)
     # the thin layer of CSF on the gyri belongs to the mask
-    filled = ((distance_to(filled, work) <= 1.0) & (distance < 4.0)).astype(np.float32)
+    filled = ((distance_to(filled, work.voxel_mm) <= 1.0) & (distance < 4.0)).astype(np.float32)
     smooth = _resampled(ndimage.gaussian_filter(filled, 0.7 / work.voxel_mm), work, cut)
     mask = np.zeros(grid.shape, dtype=bool)
     # where the coarse mask ends at the foramen magnum, so does this one
@@ -308,7 +309,7 @@ def _affine_sampled(image: NDArray, matrix: NDArray, offset: NDArray, shape: tup
 
 def _template_target(template: BrainTemplate) -> tuple[NDArray, NDArray]:
     """What an unstripped image is aligned to: the brain with nothing about it, and the part that counts."""
-    rim = distance_to(template.mask, template.grid) <= 6.0
+    rim = distance_to(template.mask, template.grid.voxel_mm) <= 6.0
     return np.where(template.mask, template.t1, 0), rim
 
 
@@ -462,30 +463,25 @@ def _tissue_levels(values: NDArray) -> tuple[float, float, float]:
     return dark, middle, bright
 
 
-def distance_to(mask: NDArray, grid: Grid) -> NDArray[np.float32]:
-    """Distance (x, y, z) in mm to the nearest voxel of a mask, 0 inside."""
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.voxel_mm), dtype=np.float32)
-
-
 def inverse_affine(affine: Affine) -> Affine:
     """The affine that undoes another."""
     return Affine(np.asarray(np.linalg.inv(affine.matrix), dtype=np.float64))
 
 
 def _signed_distance(mask: NDArray, grid: Grid) -> NDArray[np.float32]:
-    return distance_to(mask, grid) - _distance_inside(mask, grid)
+    return distance_to(mask, grid.voxel_mm) - _distance_inside(mask, grid)
 
 
 def _distance_inside(mask: NDArray, grid: Grid) -> NDArray[np.float32]:
     """Distance to the border; the border of the field of view is none."""
     padded = np.pad(mask, 1, mode="edge")
-    return np.asarray(ndimage.distance_transform_edt(padded, sampling=grid.voxel_mm), dtype=np.float32)[1:-1, 1:-1, 1:-1]
+    return distance_to(~padded, grid.voxel_mm)[1:-1, 1:-1, 1:-1]
 
 
 def _closing(mask: NDArray, grid: Grid, radius_mm: float) -> NDArray[np.bool_]:
     pad = int(np.ceil(radius_mm / grid.voxel_mm.min())) + 1
     padded = np.pad(mask, pad)
-    closed = distance_to(distance_to(padded, grid) > radius_mm, grid) > radius_mm
+    closed = distance_to(distance_to(padded, grid.voxel_mm) > radius_mm, grid.voxel_mm) > radius_mm
     return closed[pad:-pad, pad:-pad, pad:-pad] | mask
 
 

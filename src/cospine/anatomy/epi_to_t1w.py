@@ -20,6 +20,7 @@ from cospine.anatomy.segmentation import CordSegmentation
 from cospine.errors import CoSpineError
 from cospine.register.information import Comparison, compare
 from cospine.register.local_correlation import Patches, fit_patches, patches
+from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.transform import Affine, Chain, Displacement, inverse_displacement, jacobian, rigid_matrix
 
@@ -223,7 +224,7 @@ def _align_head(
 ) -> tuple[NDArray[np.float64], Fit, str]:
     """Rigid parameters and those of the gradients' field (15,), how well, and why not where it failed."""
     t1w, t1w_brain, t1w_grid = _cropped(t1w, t1w_brain, t1w_grid)
-    distance = np.asarray(ndimage.distance_transform_edt(~t1w_brain, sampling=t1w_grid.voxel_mm))
+    distance = distance_to(t1w_brain, t1w_grid.voxel_mm)
     around = distance <= _AROUND_MM
     coarse, middle = (
         compare(t1w, t1w_grid, boldref, grid, _spread(around, t1w_grid, count, seed), blur_mm=blur)
@@ -232,7 +233,7 @@ def _align_head(
     tried = [_climb(coarse, centre, start, 12) for start in _starts(brain, grid, centre)]
     best = sorted(tried, key=lambda found: -found[1])[:_KEPT_STARTS]
     header = np.zeros(15)
-    inner = np.asarray(ndimage.distance_transform_edt(t1w_brain, sampling=t1w_grid.voxel_mm)) > _RIM_MM
+    inner = distance_to(~t1w_brain, t1w_grid.voxel_mm) > _RIM_MM
     prior = np.r_[np.full(6, np.inf), np.full(9, _WARP_SD_MM)]
     # what is alike over the whole head may still lie askew: folds and ventricles decide between the poses
     level = patches(t1w, t1w_grid, boldref, grid, inner, blur_mm=_MIDDLE[0], spacing_mm=_SPARSE_MM, seed=seed)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.anatomy.brain_t1w import BrainFit, correct_bias, distance_to, fit_template
+from cospine.anatomy.brain_t1w import BrainFit, correct_bias, fit_template
 from cospine.anatomy.localise import CEREBELLUM_BRAINSTEM, CEREBRUM, Head, find_head, trace_centre_line
+from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 
@@ -143,11 +144,11 @@ def _place(head: Head, fit: BrainFit) -> tuple[Place, float]:
     voxel = np.moveaxis(template.grid.to_voxel(points), -1, 0)
     laid = ndimage.map_coordinates(template.mask.astype(np.float32), voxel, order=1, mode="constant") > 0.5
     agreement = 2 * float((seen & laid).sum()) / max(float(seen.sum() + laid.sum()), 1.0)
-    keep = distance_to(seen | laid, grid) <= np.interp(points[..., 2], _MARGIN_Z, _BRAIN_MARGIN_MM)
+    keep = distance_to(seen | laid, grid.voxel_mm) <= np.interp(points[..., 2], _MARGIN_Z, _BRAIN_MARGIN_MM)
     line = trace_centre_line(head.probability, grid)
     if line is not None:
         axis = np.zeros(grid.shape, dtype=bool)
         index = np.clip(np.rint(grid.to_voxel(line)).astype(int), 0, np.array(grid.shape) - 1).T
         axis[tuple(index)] = True
-        keep |= distance_to(axis, grid) <= _CORD_MARGIN_MM
+        keep |= distance_to(axis, grid.voxel_mm) <= _CORD_MARGIN_MM
     return Place(to_mni, keep, grid), agreement

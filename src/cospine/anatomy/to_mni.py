@@ -2,15 +2,15 @@
 
 Both metrics, for mutual information keeps local correlation from bending the brain to match folds that do not correspond, taking
 what lies below them along. The registration is `cospine.register.diffeomorphic`, on a lattice of 2 mm. Its predecessor, SyN of
-antspyx at the best schedule found (the same two metrics, finest gradients at 4 mm), took 25 times as long and was further from
-the truth; mean error of points in the brain and at named landmarks, mm:
+antspyx at the best schedule found (the same two metrics, finest gradients at 4 mm), took five times as long and was further
+from the truth; mean error of points in the brain and at named landmarks, mm, of the same digital people:
 
 =============================  ==========  ==========
 brain                          this        SyN
 =============================  ==========  ==========
 template, bent by long waves   0.48        0.99
-digital person                 0.41, 0.42  0.85, 0.69
-digital person, own folds      1.20, 1.33  1.90, 1.46
+digital person                 0.41, 0.42  0.69, 0.67
+digital person, own folds      1.20, 1.33  2.05, 1.94
 =============================  ==========  ==========
 
 The template's lattice is continued downward, so that the warp dies out in the neck and not in the medulla; the cut at the foramen
@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.anatomy.brain_t1w import FORAMEN_MNI_Z, brought, correct_bias, distance_to, downsample, fit_template, inverse_affine
+from cospine.anatomy.brain_t1w import FORAMEN_MNI_Z, brought, correct_bias, downsample, fit_template, inverse_affine
 from cospine.errors import CoSpineError
 from cospine.register.affine import fit_affine
 from cospine.register.diffeomorphic import Elasticity, Level, bend
+from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.templates import BrainTemplate
 from cospine.space.transform import Affine, Chain, Displacement, jacobian
@@ -160,7 +161,7 @@ def _target(template: BrainTemplate) -> tuple[NDArray, NDArray, Grid]:
     below = ((0, 0), (0, 0), (layers, 0))
     stripped, mask = np.pad(stripped, below), np.pad(mask, below)
     lattice = Grid(stripped.shape, affine)
-    counts = distance_to(mask, lattice) <= _RIM_MM
+    counts = distance_to(mask, lattice.voxel_mm) <= _RIM_MM
     height = lattice.to_ras(np.stack([np.zeros(lattice.shape[2])] * 2 + [np.arange(lattice.shape[2])], axis=-1))[:, 2]
     counts &= height > FORAMEN_MNI_Z + _CUT_MM
     return stripped / float(np.median(template.t1[template.mask])), counts, lattice

@@ -17,6 +17,7 @@ from cospine.anatomy.segmentation import CordSegmentation
 from cospine.bids import Run
 from cospine.pipeline.anatomy_stage import Anatomy
 from cospine.pipeline.settings import Settings
+from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.resample import Places, Shift, resample_at
 from cospine.space.templates import brain_template
@@ -197,7 +198,7 @@ def spaces_of(placement: Placement, settings: Settings) -> tuple[dict[str, tuple
             notes.append(f"The series was not brought to MNI: {anatomy.brain.reason or 'there is no map to it'}.")
         else:
             template = brain_template(_MNI_MM)
-            away = np.asarray(ndimage.distance_transform_edt(~template.mask, sampling=template.grid.voxel_mm))
+            away = distance_to(template.mask, template.grid.voxel_mm)
             spaces[MNI] = (template.grid, away <= _AROUND_MM, anatomy.to_mni.forward)
     if "PAM50" in asked:
         if anatomy.to_pam50 is None or anatomy.template is None:

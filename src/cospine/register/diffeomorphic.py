@@ -177,39 +177,48 @@ def _filtered(volumes: NDArray[np.float32], taps: NDArray[np.float32]) -> NDArra
     """Volumes (n, x, y, z) convolved along their three axes; beyond the border is 0."""
     n, nx, ny, nz = volumes.shape
     first, second = np.empty_like(volumes), np.empty_like(volumes)
-    _convolve(volumes.reshape(n, nx, ny * nz), taps, first.reshape(n, nx, ny * nz))
-    _convolve(first.reshape(n * nx, ny, nz), taps, second.reshape(n * nx, ny, nz))
-    _convolve_last(second.reshape(n * nx * ny, nz), taps, first.reshape(n * nx * ny, nz))
-    return first
+    _convolve_planes(volumes.reshape(n * nx, ny, nz), taps, first.reshape(n * nx, ny, nz))
+    _convolve_volumes(first.reshape(n, nx, ny * nz), taps, second.reshape(n, nx, ny * nz))
+    return second
+
+
+@njit(cache=True, inline="always")
+def _mixed(given, taps, i, out):
+    """One row (inner,) of rows (n, inner) convolved along their first axis."""
+    n, inner = given.shape
+    reach = taps.size // 2
+    for j in range(inner):
+        out[j] = 0
+    for k in range(max(0, reach - i), min(taps.size, n + reach - i)):
+        source, tap = given[i + k - reach], taps[k]
+        for j in range(inner):
+            out[j] += tap * source[j]
 
 
 @njit(cache=True, parallel=True)
-def _convolve(given, taps, result):
+def _convolve_volumes(given, taps, result):
     """Along the middle one of three axes."""
-    outer, n, inner = given.shape
-    reach = taps.size // 2
+    outer, n, _ = given.shape
     for row in prange(outer * n):
-        a, i = row // n, row % n
-        out = result[a, i]
-        out[:] = 0
-        for k in range(max(0, reach - i), min(taps.size, n + reach - i)):
-            source, tap = given[a, i + k - reach], taps[k]
-            for j in range(inner):
-                out[j] += tap * source[j]
+        _mixed(given[row // n], taps, row % n, result[row // n, row % n])
 
 
 @njit(cache=True, parallel=True)
-def _convolve_last(given, taps, result):
-    """Along the last of two axes."""
-    rows, n = given.shape
-    reach = taps.size // 2
-    for row in prange(rows):
-        source, out = given[row], result[row]
-        out[:] = 0
-        for k in range(taps.size):
-            tap, shift = taps[k], k - reach
-            for j in range(max(0, -shift), min(n, n - shift)):
-                out[j] += tap * source[j + shift]
+def _convolve_planes(given, taps, result):
+    """Along both axes of each plane (y, z): turned about in between, so that rows are added and not neighbours."""
+    planes, ny, nz = given.shape
+    for p in prange(planes):
+        once, turned, twice = np.empty((ny, nz), np.float32), np.empty((nz, ny), np.float32), np.empty((nz, ny), np.float32)
+        for y in range(ny):
+            _mixed(given[p], taps, y, once[y])
+        for y in range(ny):
+            for z in range(nz):
+                turned[z, y] = once[y, z]
+        for z in range(nz):
+            _mixed(turned, taps, z, twice[z])
+        for y in range(ny):
+            for z in range(nz):
+                result[p, y, z] = twice[z, y]
 
 
 @njit(cache=True, inline="always")

@@ -1,0 +1,35 @@
+"""Distances against SciPy's."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from cospine.space.distance import distance_to
+
+
+@settings(deadline=None)  # the first one compiles
+@given(
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.tuples(*[st.sampled_from([0.5, 1.0, 1.5, 2.68, 8.0])] * 3),
+    st.sampled_from([0.02, 0.3, 0.95]),
+    st.integers(0, 10_000),
+)
+def test_as_scipy_has_them(shape: tuple[int, ...], voxel: tuple[float, ...], share: float, seed: int) -> None:
+    mask = np.random.default_rng(seed).random(shape) < share
+    mask[tuple(n // 2 for n in shape)] = True
+    expected = ndimage.distance_transform_edt(~mask, sampling=voxel)
+    np.testing.assert_allclose(distance_to(mask, np.array(voxel)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_and_in_any_order_of_memory(order: str) -> None:
+    mask = np.zeros((60, 50, 40), dtype=bool, order=order)
+    mask[20:30, 25:27, 5:35] = True
+    expected = ndimage.distance_transform_edt(~mask, sampling=[0.7, 1.0, 4.0])
+    np.testing.assert_allclose(distance_to(mask, np.array([0.7, 1.0, 4.0])), expected, rtol=1e-5)
+
+
+def test_nothing_is_infinitely_far() -> None:
+    assert np.isinf(distance_to(np.zeros((3, 4, 5), dtype=bool), np.ones(3))).all()
