@@ -5,7 +5,7 @@ import pytest
 from heads import dice, make_head
 from scipy import ndimage
 
-from cospine.anatomy.brain_t1w import correct_bias, find_brain_t1w, fit_template, refine_mask
+from cospine.anatomy.brain_t1w import _at_spacing, correct_bias, find_brain_t1w, fit_template, refine_mask
 from cospine.space.grid import Grid
 
 pytestmark = pytest.mark.slow
@@ -62,3 +62,16 @@ def test_small_field_of_view_is_said() -> None:
     found = find_brain_t1w(np.ones((40, 40, 30)), Grid((40, 40, 30), np.diag([1.0, 1, 5, 1])))
     assert not found.found
     assert "does not fit" in found.reason
+
+
+@pytest.mark.parametrize("size", [0.7, 1.0, 1.2, 1.5, 2.0])
+def test_the_border_is_looked_for_on_fine_voxels(size: float) -> None:
+    affine = np.array([[-size, 0, 0, 30], [0, 0, 1.0, -20], [0, size, 0, 5], [0, 0, 0, 1]])
+    grid = Grid((24, 22, 26), affine)
+    image = (grid.to_ras(np.moveaxis(np.indices(grid.shape), 0, -1)) @ [1.0, 2.0, 3.0]).astype(np.float32)
+    fine, lattice = _at_spacing(image, grid, 1.0)
+    assert (lattice.voxel_mm <= 1.05).all()
+    # a ramp stays the same ramp: nothing is shifted
+    places = lattice.to_ras(np.moveaxis(np.indices(lattice.shape), 0, -1))
+    inner = (slice(4, -4),) * 3
+    np.testing.assert_allclose(fine[inner], (places @ [1.0, 2.0, 3.0])[inner], atol=0.02)

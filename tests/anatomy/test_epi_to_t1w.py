@@ -152,6 +152,10 @@ def test_brain_alone(scans: tuple) -> None:
     assert "no cord (cut away)" in found.reason
     points = T1W.to_ras(np.argwhere(scans[6])[::100])
     assert np.linalg.norm(miss(found, points), axis=1).mean() < 0.6
+    # other places to compare at: another pose, by little
+    other = align_epi(epi, grid, brain, none, *rest, seed=7)
+    apart = np.linalg.norm(other.to_epi.map(points) - found.to_epi.map(points), axis=1)
+    assert 0 < apart.mean() < 0.3
 
 
 def test_cord_alone(scans: tuple) -> None:

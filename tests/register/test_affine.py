@@ -50,5 +50,8 @@ def test_what_the_image_does_not_reach_does_not_pull() -> None:
 def test_nothing_that_counts_leaves_the_start() -> None:
     image = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=GRID.shape), 2)
     assert fit_affine(image, GRID, image, GRID, np.zeros(GRID.shape, bool), MAP) is MAP
+    few = np.zeros(GRID.shape, bool)
+    few[20:24, 20:24, 20:24] = True
+    assert fit_affine(image, GRID, image, GRID, few, MAP) is MAP
     away = Affine(np.array([[1.0, 0, 0, 900], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
     assert fit_affine(image, GRID, image, GRID, np.ones(GRID.shape, bool), away) is away

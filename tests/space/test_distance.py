@@ -33,3 +33,7 @@ def test_large_and_in_any_order_of_memory(order: str) -> None:
 
 def test_nothing_is_infinitely_far() -> None:
     assert np.isinf(distance_to(np.zeros((3, 4, 5), dtype=bool), np.ones(3))).all()
+
+
+def test_all_is_no_way_off() -> None:
+    assert not distance_to(np.ones((3, 4, 5), dtype=bool), np.ones(3)).any()

@@ -20,7 +20,7 @@ from cospine.register.diffeomorphic import Elasticity, Level, bend
 from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.templates import BrainTemplate, brain_template
-from cospine.space.transform import Affine, Chain, Displacement
+from cospine.space.transform import Affine, Chain, from_voxels
 
 _log = logging.getLogger(__name__)
 
@@ -256,9 +256,9 @@ def downsample(image: NDArray, grid: Grid, spacing_mm: float) -> tuple[NDArray[n
 
 
 def _at_spacing(image: NDArray, grid: Grid, spacing_mm: float) -> tuple[NDArray[np.float32], Grid]:
-    """An image on a lattice of the same orientation whose voxels are cubes about so large."""
+    """An image on a lattice of the same orientation whose voxels are at most so large."""
     coarser, lattice = downsample(image, grid, spacing_mm)
-    times = np.maximum(np.round(lattice.voxel_mm / spacing_mm), 1).astype(int)
+    times = np.ceil(lattice.voxel_mm / spacing_mm - 0.05).astype(int)
     if np.all(times == 1):
         return coarser, lattice
     affine = lattice.affine @ np.diag([*(1 / times), 1.0])
@@ -418,7 +418,7 @@ def _bent_template_mask(t1w: NDArray, grid: Grid, to_t1w: Affine) -> NDArray[np.
     affine = fit_affine(fixed, template.grid, clipped, image_grid, rim, to_t1w, blurs_mm=(8.0,))
     moved, reached = brought(clipped, image_grid, affine, template.grid)
     _, vectors = bend(fixed, moved, rim & reached, _LEVELS, _ELASTICITY)
-    inverse = Displacement(template.grid, (vectors @ template.grid.affine[:3, :3].T).astype(np.float32))
+    inverse = from_voxels(vectors, template.grid)
     back = Chain((inverse_affine(affine), inverse))
     points = back.map(image_grid.to_ras(np.moveaxis(np.indices(image_grid.shape), 0, -1)))
     voxel = np.moveaxis(template.grid.to_voxel(points), -1, 0)

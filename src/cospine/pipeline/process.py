@@ -105,12 +105,12 @@ class _Process(CorrectedRun):
         anatomy, why = self.anatomy
         run = self.run
 
-        def compute(_: Settings) -> tuple[tuple[Placement | None, str], Files]:
+        def compute(settings: Settings) -> tuple[tuple[Placement | None, str], Files]:
             if anatomy is None:
                 return (None, why), ()
             masks = self.masks.value
             try:
-                placed = place(self.corrected.value.mean, self.grid, masks.brain, masks.cord, anatomy.value)
+                placed = place(self.corrected.value.mean, self.grid, masks.brain, masks.cord, anatomy.value, seed=settings.seed)
             except CoSpineError as error:
                 logger.warning("%s: not aligned to %s: %s", run.label, anatomy.value.source.name, error)
                 return (None, str(error)), ()

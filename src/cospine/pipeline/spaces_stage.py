@@ -120,7 +120,9 @@ class Placement:
     notes: tuple[str, ...] = ()
 
 
-def place(mean: NDArray, grid: Grid, brain: NDArray[np.bool_], cord: CordSegmentation, anatomy: Anatomy) -> Placement:
+def place(
+    mean: NDArray, grid: Grid, brain: NDArray[np.bool_], cord: CordSegmentation, anatomy: Anatomy, *, seed: int = 0
+) -> Placement:
     """Align the corrected reference of a run to its person's anatomy.
 
     Parameters
@@ -135,13 +137,15 @@ def place(mean: NDArray, grid: Grid, brain: NDArray[np.bool_], cord: CordSegment
         Cord of the run.
     anatomy : Anatomy
         Of the person.
+    seed : int
+        Of the places at which the two are compared.
 
     Raises
     ------
     CoSpineError
         When the two share neither brain nor cord.
     """
-    alignment = align_epi(mean, grid, brain, cord, anatomy.image, anatomy.grid, anatomy.brain.mask, anatomy.cord)
+    alignment = align_epi(mean, grid, brain, cord, anatomy.image, anatomy.grid, anatomy.brain.mask, anatomy.cord, seed=seed)
     vertebral, spinal = (
         levels_on(labels, anatomy.grid, alignment.to_t1w, cord.mask, grid) for labels in (anatomy.vertebral, anatomy.spinal)
     )

@@ -17,6 +17,8 @@ from cospine.space.transform import Affine
 
 _REACH_MM = 60.0  # from the middle: change of the matrix that moves points there by a mm is a unit step
 _NOISE = 1e-6
+_LEAST_POINTS, _LEAST_REACHED = 500, 0.25
+_MOST_GROWTH = 2.0  # of the volume: more is no fit
 
 
 def fit_affine(
@@ -51,16 +53,17 @@ def fit_affine(
     Returns
     -------
     Affine
-        Fixed point to moving point, RAS mm. `start` where nothing counts or nothing correlates better.
+        Fixed point to moving point, RAS mm. `start` where nothing correlates better, where too few of the points that count
+        fall into the moving image, or where volumes would change by more than a factor of 2.
     """
     found = start
     for blur_mm in blurs_mm:
-        every = max(round(blur_mm / 3 / float(fixed_grid.voxel_mm.min())), 1)
-        index = np.argwhere(counts[::every, ::every, ::every]) * every
+        every = np.maximum(np.round(blur_mm / 3 / fixed_grid.voxel_mm), 1).astype(int)
+        index = np.argwhere(counts[:: every[0], :: every[1], :: every[2]]) * every
         points = fixed_grid.to_ras(index)
         landed = moving_grid.to_voxel(found.map(points))
         reached = np.all((landed >= 0) & (landed <= np.array(moving_grid.shape) - 1), axis=1)
-        if not reached.any():
+        if reached.sum() < _LEAST_POINTS or reached.mean() < _LEAST_REACHED:
             return found
         index, points = index[reached], points[reached]
         own = smoothed(fixed, fixed_grid, np.full(3, blur_mm))[tuple(index.T)].astype(np.float64)
@@ -70,19 +73,25 @@ def fit_affine(
         floor = len(own) * _NOISE * max(float(np.abs(moving).max()), 1e-9) ** 2
         whole = Patches(points[None], own[None], blurred, moving_grid, floor)
         found = _fit(whole, points.mean(axis=0), found, steps)
+        change = np.linalg.det(found.matrix[:3, :3]) / np.linalg.det(start.matrix[:3, :3])
+        if not 1 / _MOST_GROWTH < change < _MOST_GROWTH:
+            return start
     return found
 
 
 def _fit(whole: Patches, middle: NDArray, start: Affine, steps: int) -> Affine:
     """One level: nine numbers of the matrix about a middle, three of the shift."""
 
-    def landing(points: NDArray, change: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        away = points - middle
-        derivative = np.zeros((len(points), 3, 12))
-        for axis in range(3):
-            derivative[:, axis, 3 * axis : 3 * axis + 3] = away
-            derivative[:, axis, 9 + axis] = 1
-        return start.map(points) + away @ change[:9].reshape(3, 3).T + change[9:], derivative
+    points = whole.points[0]
+    away, began = points - middle, start.map(points)
+    derivative = np.zeros((len(points), 3, 12))
+    for axis in range(3):
+        derivative[:, axis, 3 * axis : 3 * axis + 3] = away
+        derivative[:, axis, 9 + axis] = 1
+
+    def landing(_: NDArray, change: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of the same points each time."""
+        return began + away @ change[:9].reshape(3, 3).T + change[9:], derivative
 
     unit = np.concatenate([np.full(9, 1 / _REACH_MM), np.ones(3)])
     change, _ = fit_patches(whole, landing, np.zeros(12), np.full(12, np.inf), unit, steps=steps)

@@ -2,8 +2,9 @@
 
 Symmetric normalisation (Avants et al. 2008, Med Image Anal 12:26-41): both images are bent toward a middle between them, and each
 step is a smoothed force that is composed with what was found so far. A step moves no voxel by more than a fraction of it, so that
-every step, and with it the whole, can be undone. Forces are those of local correlation (Avants 2008, eq. 6) and of mutual
-information (Mattes et al. 2003, IEEE Trans Med Imaging 22:120-128), each of length 1 on average before they are added.
+every step can be undone; the whole can where it is held stiff enough (`Elasticity`), which the caller is to look at. Forces are
+those of local correlation (Avants 2008, eq. 6) and of mutual information (Mattes et al. 2003, IEEE Trans Med Imaging 22:120-128),
+each of length 1 on average before they are added.
 
 All sums run over fixed parts in a fixed order: the same bytes from any number of threads.
 """
@@ -50,12 +51,22 @@ class Elasticity:
     update_variance : float
         Of the Gaussian that smooths every force, voxels squared.
     total_variance : float
-        Of the Gaussian that smooths the whole field after every step, voxels squared; 0 for a fluid.
+        Of the Gaussian that smooths the whole field after every step, voxels squared. 0 lets it flow, and between images that
+        are not alike it then folds.
+
+    Raises
+    ------
+    ValueError
+        When a step is not above 0 and at most half a voxel.
     """
 
     step: float = 0.25
     update_variance: float = 3.0
     total_variance: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step <= 0.5:
+            raise ValueError(f"a step of {self.step} voxels: it may be above 0 and up to a half")
 
 
 def bend(
@@ -74,7 +85,7 @@ def bend(
     Parameters
     ----------
     fixed, moving : ndarray (x, y, z)
-        Images on one lattice with voxels of equal sides, roughly aligned.
+        Images on one lattice with voxels of equal sides, roughly aligned. Units and offsets do not matter.
     counts : ndarray (x, y, z), bool
         Voxels of `fixed` whose likeness counts.
     levels : sequence of Level
@@ -83,28 +94,33 @@ def bend(
     radius : int
         Of the cube in which local correlation is looked at, in voxels of the level.
     bins : int
-        Of the joint histogram.
+        Of the joint histogram, at least 8.
     information : bool
         Whether mutual information pulls as well, or local correlation alone.
 
     Returns
     -------
     there : ndarray (x, y, z, 3), float32
-        In voxels of the lattice: what is at voxel p of `fixed` is found at p + there[p] in `moving`.
+        In voxels of the lattice: what is at voxel p of `fixed` is found at p + there[p] in `moving`. 0 at the lattice's faces.
     back : ndarray (x, y, z, 3), float32
         The way back: what is at voxel q of `moving` is found at q + back[q] in `fixed`.
 
     Raises
     ------
     ValueError
-        When the images are not on one lattice.
+        When the images are not on one lattice or hold values that are no numbers, or with too few bins.
     """
     if not fixed.shape == moving.shape == counts.shape:
         raise ValueError(f"images {fixed.shape} and {moving.shape} and what counts {counts.shape} are not on one lattice")
+    if not (np.isfinite(fixed).all() and np.isfinite(moving).all()):
+        raise ValueError("an image holds values that are not finite")
+    if bins < 8:
+        raise ValueError(f"{bins} bins are too few: at least 8")
+    images = [_ranged(one) for one in (fixed, moving)]
     halves = [np.zeros((3, 1, 1, 1), np.float32)] * 2
     before = 0
     for level in levels:
-        small = [_shrunk(one, level.shrink) for one in (fixed, moving)]
+        small = [_shrunk(one, level.shrink) for one in images]
         where = _shrunk(counts.astype(np.float32), level.shrink)
         halves = [_finer(one, small[0].shape, before / level.shrink) for one in halves]
         before = level.shrink
@@ -143,11 +159,19 @@ def _climb(
             _forces(seen[k], push[k], pull[k], bins > 0, force)
             smooth = _filtered(force, gentle)
             longest = float(np.sqrt(np.einsum("axyz,axyz->xyz", smooth, smooth).max()))
-            if longest <= 0:
+            if not longest > 0:
                 continue
             smooth *= np.float32(elasticity.step / longest)
             _compose(halves[k], smooth, force)
             halves[k][:] = _filtered(force, stiff) if elasticity.total_variance > 0 else force
+            for axis in (1, 2, 3):  # nothing jumps where the lattice ends
+                np.moveaxis(halves[k], axis, 0)[[0, -1]] = 0
+
+
+def _ranged(image: NDArray) -> NDArray[np.float32]:
+    """Values from 0 to about 1: the brightest thousandth is above."""
+    low, high = float(np.min(image)), float(np.percentile(image, 99.9))
+    return ((image - low) / max(high - low, 1e-30)).astype(np.float32)
 
 
 def _shrunk(image: NDArray, factor: int) -> NDArray[np.float32]:
@@ -381,7 +405,10 @@ def _forces(image: NDArray, push: NDArray, pull: NDArray, both: bool, force: NDA
         squares = np.zeros((2, image.shape[0]))
         _lengths(image, push, pull, squares)
         one, two = np.sqrt(squares.sum(axis=1))
-        _along_slope(image, push, pull, np.float32(one / two if two > 0 else 0), force)
+        if one > 0:
+            _along_slope(image, push, pull, np.float32(one / two if two > 0 else 0), force)
+        else:
+            _along_slope(image, pull, pull, np.float32(0), force)
 
 
 @njit(cache=True, inline="always")

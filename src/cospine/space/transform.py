@@ -110,6 +110,11 @@ class Chain:
 Transform = Affine | SliceShift | Displacement | Chain
 
 
+def from_voxels(vectors: NDArray, grid: Grid) -> Displacement:
+    """A field whose vectors (x, y, z, 3) are in voxels of its grid."""
+    return Displacement(grid, (vectors @ grid.affine[:3, :3].T).astype(np.float32))
+
+
 def sample_field(displacement: Displacement, points: NDArray) -> NDArray[np.float64]:
     """Displacements at points (..., 3) in RAS mm; beyond the rim of the field those at the rim, so that nothing jumps there."""
     from scipy.ndimage import map_coordinates
