@@ -290,8 +290,7 @@ def brought(image: NDArray, grid: Grid, affine: Affine, lattice: Grid) -> tuple[
     """
     matrix = grid.inverse @ affine.matrix @ lattice.affine
     voxel = np.moveaxis(np.indices(lattice.shape), 0, -1) @ matrix[:3, :3].T + matrix[:3, 3]
-    moved = ndimage.map_coordinates(image, np.moveaxis(voxel, -1, 0), order=1, mode="nearest")
-    return moved.astype(np.float32), np.all((voxel >= 0) & (voxel <= np.array(grid.shape) - 1), axis=-1)
+    return _affine_sampled(image, matrix[:3, :3], matrix[:3, 3], lattice.shape), grid.holds(voxel)
 
 
 def _resampled(image: NDArray, source: Grid, target: Grid) -> NDArray[np.float32]:

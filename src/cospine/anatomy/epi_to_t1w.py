@@ -344,7 +344,7 @@ def _gradient_basis(points: NDArray) -> NDArray[np.float64]:
 def _in_view(given: Patches, parameters: NDArray, centre: NDArray) -> Patches:
     """The patches that land wholly inside of the moving image."""
     voxel = given.grid.to_voxel(_landing(given.points.reshape(-1, 3), parameters, centre)[0]).reshape(given.points.shape)
-    inside = np.all((voxel >= 0) & (voxel <= np.array(given.grid.shape) - 1), axis=(1, 2))
+    inside = given.grid.holds(voxel).all(axis=1)
     return replace(given, points=given.points[inside], own=given.own[inside])
 
 

@@ -188,7 +188,7 @@ def _check(images: Sequence[NDArray], encodings: Sequence[Encoding], grids: Sequ
     corners = np.array(np.meshgrid(*[(0.1, 0.5, 0.9)] * 3)).reshape(3, -1).T
     for grid, name in zip(grids[1:], names[1:], strict=True):
         inside = grid.to_voxel(grids[0].to_ras(corners * (np.array(grids[0].shape) - 1)))
-        share = np.all((inside >= 0) & (inside <= np.array(grid.shape) - 1), axis=1).mean()
+        share = grid.holds(inside).mean()
         if share < _LEAST_OVERLAP:
             wrong.append(f"{name} overlaps {names[0]} by {100 * share:.0f} %")
     if wrong:

@@ -61,8 +61,7 @@ def fit_affine(
         every = np.maximum(np.round(blur_mm / 3 / fixed_grid.voxel_mm), 1).astype(int)
         index = np.argwhere(counts[:: every[0], :: every[1], :: every[2]]) * every
         points = fixed_grid.to_ras(index)
-        landed = moving_grid.to_voxel(found.map(points))
-        reached = np.all((landed >= 0) & (landed <= np.array(moving_grid.shape) - 1), axis=1)
+        reached = moving_grid.holds(moving_grid.to_voxel(found.map(points)))
         if reached.sum() < _LEAST_POINTS or reached.mean() < _LEAST_REACHED:
             return found
         index, points = index[reached], points[reached]
@@ -81,7 +80,6 @@ def fit_affine(
 
 def _fit(whole: Patches, middle: NDArray, start: Affine, steps: int) -> Affine:
     """One level: nine numbers of the matrix about a middle, three of the shift."""
-
     points = whole.points[0]
     away, began = points - middle, start.map(points)
     derivative = np.zeros((len(points), 3, 12))

@@ -82,6 +82,10 @@ class Grid:
         inverse = self.inverse
         return np.asarray(points, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
 
+    def holds(self, voxel: NDArray) -> NDArray[np.bool_]:
+        """Which continuous voxel indices (..., 3) lie between the centres of the outermost voxels."""
+        return np.all((voxel >= 0) & (voxel <= np.array(self.shape) - 1), axis=-1)
+
 
 @dataclass(frozen=True)
 class Image:
