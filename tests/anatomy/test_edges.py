@@ -84,3 +84,16 @@ def test_noise_alone_moves_nothing_far() -> None:
     seen = np.stack([share(4.0)] * 6)
     found = sharpen_outlines(sections, seen, np.zeros((6, 2)), HEIGHT, 4.0)
     np.testing.assert_allclose(area(found), area(seen), rtol=0.15)
+
+
+def test_what_the_contrast_is_known_to_be_decides_where_most_sections_hardly_show_the_csf() -> None:
+    """Four of six sections only fall off where the sac ends; the two that show the CSF tell the others where the cord ends."""
+    clear, faint = section(1.4, 0.2), section(1.2, 0.1, blur_mm=1.4)
+    sections = np.stack([faint, clear, faint, faint, clear, faint])
+    seen = np.stack([share(4.8)] * 6)
+    found = {
+        known: np.sqrt(area(sharpen_outlines(sections, seen, np.zeros((6, 2)), HEIGHT, 4.0, csf_brighter=known)) / np.pi)
+        for known in (None, True)
+    }
+    assert found[None].mean() > CORD_MM + 0.8, "these sections alone are taken for a cord in dark CSF"
+    assert abs(found[True] - CORD_MM).max() < 0.4

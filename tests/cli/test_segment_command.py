@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from cospine import __version__
-from cospine.anatomy import network
+from cospine.anatomy import network, segmentation
 from cospine.anatomy.localise import CORD
 from cospine.cli.main import main
 
@@ -65,6 +66,35 @@ def test_a_mask_and_what_to_think_of_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert about["GeneratedBy"] == {"Name": "CoSpine", "Version": __version__}
     assert about["Thresholds"]["VoxelShare"] == 0.5
     assert "<svg" in (tmp_path / "look.svg").read_text()
+
+
+@pytest.mark.usefixtures("_reading")
+@pytest.mark.parametrize(
+    ("name", "asked", "brighter", "said"),
+    [
+        ("sub-01_T1w", [], None, "as the image shows it"),
+        ("mean", [], None, "as the image shows it"),
+        ("sub-01_task-pain_bold", [], True, "brighter than cord"),
+        ("sub-01_task-pain_sbref", [], True, "brighter than cord"),
+        ("sub-01_task-pain_bold", ["--csf", "darker"], False, "darker than cord"),
+        ("sub-01_T2w", ["--csf", "brighter"], True, "brighter than cord"),
+    ],
+)
+def test_how_bright_csf_is_goes_by_the_kind_of_image_or_by_what_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: list[str], brighter: bool | None, said: str
+) -> None:
+    taken = []
+    sharpen = segmentation.sharpen_outlines
+
+    def watched(*given: Any, csf_brighter: bool | None) -> np.ndarray:
+        taken.append(csf_brighter)
+        return sharpen(*given, csf_brighter=csf_brighter)
+
+    monkeypatch.setattr(segmentation, "sharpen_outlines", watched)
+    image = save(tmp_path / f"{name}.nii.gz", cord_image())
+    assert main(["segment", str(image), "--output", str(tmp_path / "mask.nii.gz"), *asked]) == 0
+    assert taken == [brighter]
+    assert json.loads((tmp_path / "mask.json").read_text())["CSF"] == said
 
 
 @pytest.mark.usefixtures("_reading")

@@ -1,4 +1,4 @@
-"""The cord in a mean EPI image with axial slices, as cord motion and the report want it."""
+"""The cord in a mean BOLD image with axial slices, as cord motion and the report want it."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.anatomy.canal import Canal, find_canal
-from cospine.anatomy.segmentation import segment_cord
+from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER, segment_cord
 from cospine.space.grid import Grid
 
 _WEIGHT_RADIUS_MM = 10.0
@@ -48,7 +48,7 @@ class CordMask:
 
 
 def find_cord(mean: NDArray, grid: Grid, brain: NDArray, slice_axis: int = 2) -> CordMask:
-    """Cord mask of a mean EPI volume with axial slices.
+    """Cord mask of a mean BOLD volume with axial slices.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def find_cord(mean: NDArray, grid: Grid, brain: NDArray, slice_axis: int = 2) ->
     canal = find_canal(mean, grid, brain)
     if canal.reason:
         return _nothing(grid, canal.reason)
-    found = segment_cord(mean, grid, np.asarray(brain, dtype=bool), canal.points(grid))
+    found = segment_cord(mean, grid, np.asarray(brain, dtype=bool), canal.points(grid), csf_brighter=BOLD_CSF_BRIGHTER)
     if not found.found:
         return _nothing(grid, f"a canal, but no cord in it: {found.reason}")
     return _about(found.mask, found.soft, found.confidence, grid, canal)

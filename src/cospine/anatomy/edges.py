@@ -1,11 +1,11 @@
 """The cord's outline drawn where the image itself has its edge, near to where the network saw it.
 
 A network that has learned from many shapes falls back on the usual one where voxels are coarse and cord and CSF are nearly
-equally bright: small cords come out too large. But which of the two is brighter is the same all through an image, and an edge
-blurred by voxels still lies half-way between the brightness on its two sides. So along rays from the cord's middle the outline
-is moved to that half-way point, within a coarse voxel or so; rays that show no step follow their neighbours, in the slice and in
-the slices next to it, and a slice that shows far less than the others follows them in its place too. Where no cord was seen
-nothing is drawn.
+equally bright: small cords come out too large. But which of the two is brighter is the same all through an image (and known
+beforehand where its contrast is), and an edge blurred by voxels still lies half-way between the brightness on its two sides.
+So along rays from the cord's middle the outline is moved to that half-way point, within a coarse voxel or so; rays that show
+no step follow their neighbours, in the slice and in the slices next to it, and a slice that shows far less than the others
+follows them in its place too. Where no cord was seen nothing is drawn.
 """
 
 import numpy as np
@@ -33,7 +33,13 @@ _ROWS, _COLUMNS = np.indices((SECTION_SIZE, SECTION_SIZE))
 
 
 def sharpen_outlines(
-    sections: NDArray, probability: NDArray, middle_mm: NDArray, height_mm: NDArray, along_mm: float
+    sections: NDArray,
+    probability: NDArray,
+    middle_mm: NDArray,
+    height_mm: NDArray,
+    along_mm: float,
+    *,
+    csf_brighter: bool | None = None,
 ) -> NDArray[np.float32]:
     """Move outlines to the edges that sections show.
 
@@ -49,6 +55,9 @@ def sharpen_outlines(
         Where each section lies.
     along_mm : float
         How far along the cord sections share their outlines: standard deviation of a Gaussian.
+    csf_brighter : bool, optional
+        Whether CSF is brighter than cord, where the contrast of the image says so; otherwise the sections tell. They tell it
+        badly where voxels hardly resolve the CSF: then all there is to be seen is a fall of brightness where the sac ends.
 
     Returns
     -------
@@ -61,7 +70,7 @@ def sharpen_outlines(
         return result
     middle = np.array([ndimage.center_of_mass(np.where(p >= 0.5, p, 0)) for p in probability[at]])
     outline, rise = _rays(sections[at], probability[at], middle)
-    way = _direction(rise)
+    way = _direction(rise) if csf_brighter is None else (1 if csf_brighter else -1)
     moved, weight = _half_way(rise * way)
     if way < 0:
         moved = np.minimum(moved, _OUTWARD_DARK_MM)

@@ -48,6 +48,8 @@ _ALONG_SIGMA_MM = 1.5  # smoothing along the cord, where planes are no stored sl
 _SHARED_MM = 3.0  # along the cord, over which sections share their outline
 _SOFT_MARGIN_MM = 16.0
 LEAST_SHARE = 0.5  # of a voxel, from which on it is cord
+BOLD_CSF_BRIGHTER = True
+"""BOLD images are weighted by T2*, which is several times as long in CSF as in the cord; fresh CSF flows in besides."""
 _LEAST_AGREEMENT = 0.5
 _NEIGHBOUR_MM = 2.0
 _AREA_RATIO = 1.6
@@ -87,7 +89,14 @@ class CordSegmentation:
         return bool(self.mask.any())
 
 
-def segment_cord(image: NDArray, grid: Grid, brain: NDArray | None = None, course_mm: NDArray | None = None) -> CordSegmentation:
+def segment_cord(
+    image: NDArray,
+    grid: Grid,
+    brain: NDArray | None = None,
+    course_mm: NDArray | None = None,
+    *,
+    csf_brighter: bool | None = None,
+) -> CordSegmentation:
     """Find the cord in an image of any contrast, orientation, slice thickness and field of view.
 
     Parameters
@@ -101,6 +110,8 @@ def segment_cord(image: NDArray, grid: Grid, brain: NDArray | None = None, cours
         see where that is.
     course_mm : ndarray (n, 3), optional
         Where the cord is supposed to run, RAS mm: looked for there and nowhere else.
+    csf_brighter : bool, optional
+        Whether CSF is brighter than cord, where the contrast is known (`BOLD_CSF_BRIGHTER`); otherwise the image tells.
 
     Returns
     -------
@@ -147,7 +158,7 @@ def segment_cord(image: NDArray, grid: Grid, brain: NDArray | None = None, cours
     least_mm = min(_LEAST_LENGTH_MM, 0.6 * len(planes.height_mm) * planes.step_mm)
     if kept.sum() * planes.step_mm < least_mm or np.median(confidence[kept]) < _LEAST_CONFIDENCE:
         return no_cord(grid, _why_nothing(head, grid))
-    found = _drawn(grid, planes, again, kept, confidence)
+    found = _drawn(grid, planes, again, kept, confidence, csf_brighter)
     return found if brain is None else _without(found, brain, grid)
 
 
@@ -408,10 +419,13 @@ def _contrast(section: NDArray, probability: NDArray) -> float:
 # --- drawing --------------------------------------------------------------------------------------------------------
 
 
-def _drawn(grid: Grid, planes: Planes, seen: Seen, kept: NDArray, confidence: NDArray) -> CordSegmentation:
+def _drawn(
+    grid: Grid, planes: Planes, seen: Seen, kept: NDArray, confidence: NDArray, csf_brighter: bool | None
+) -> CordSegmentation:
     shown = np.where(kept[:, None, None], seen.probability, 0)
     height = planes.height_mm[seen.plane]
-    sharp = sharpen_outlines(seen.section, shown, seen.middle_mm, height, max(_SHARED_MM, planes.step_mm))
+    along_mm = max(_SHARED_MM, planes.step_mm)
+    sharp = sharpen_outlines(seen.section, shown, seen.middle_mm, height, along_mm, csf_brighter=csf_brighter)
     sections, drawn = _smoothed_along(sharp, kept, planes)
     at = np.flatnonzero(drawn)
     soft = to_voxels(sections[at], grid, planes, seen.plane[at], seen.middle_mm[at], _SOFT_MARGIN_MM)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ENDINGS = (".nii.gz", ".nii")
 _LEAST_EXTENT_MM = 15.0
 _LEAST_VOXELS = 8
+_BOLD = ("bold", "boldref", "sbref")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -35,6 +36,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=Path,
         required=True,
         help="the mask, on the grid of the image; MASK.json beside it",
+    )
+    parser.add_argument(
+        "--csf",
+        choices=("brighter", "darker"),
+        help="what CSF is beside the cord, where you know it; brighter in images named *_bold, *_boldref and *_sbref, for all "
+        "others the image is asked. Decides where the outline is drawn when voxels hardly resolve the CSF",
     )
     parser.add_argument("--qc", metavar="FILE.svg", type=Path, help="a picture of the mask, slice by slice")
     parser.set_defaults(function=run)
@@ -56,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     from cospine.anatomy.segmentation import segment_cord
     from cospine.space.grid import Grid
 
-    found = segment_cord(mean, Grid((mean.shape[0], mean.shape[1], mean.shape[2]), affine))
+    brighter = _csf_brighter(args.csf, args.image)
+    found = segment_cord(mean, Grid((mean.shape[0], mean.shape[1], mean.shape[2]), affine), csf_brighter=brighter)
+    about["CSF"] = {None: "as the image shows it", True: "brighter than cord", False: "darker than cord"}[brighter]
     try:
         _write(args.output, found, affine, {"Image": args.image.name, **about})
         if args.qc is not None and found.found:
@@ -70,6 +79,17 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(args.output)
     return 0
+
+
+def _csf_brighter(asked: str | None, image: Path) -> bool | None:
+    """Whether CSF is brighter than cord: as asked, else by the image's kind, else None."""
+    from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER
+    from cospine.bids.names import parse_name
+
+    if asked is not None:
+        return asked == "brighter"
+    name = parse_name(image.name)
+    return BOLD_CSF_BRIGHTER if name is not None and name.suffix in _BOLD else None
 
 
 def _output_errors(image: Path, output: Path, picture: Path | None) -> list[CoSpineError]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospine.anatomy.canal import find_canal
-from cospine.anatomy.segmentation import CordSegmentation, given_segmentation, no_cord, segment_cord
+from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER, CordSegmentation, given_segmentation, no_cord, segment_cord
 from cospine.pipeline.coupling_stage import RunCoupling
 from cospine.pipeline.field_stage import Choice, Distortion
 from cospine.pipeline.motion_stage import Motion
@@ -109,7 +109,10 @@ def cord_of(
     if settings.cord_seg == "sct":
         return given_segmentation(segment_with_sct(mean, grid) & ~brain, grid)
     canal = find_canal(mean, grid, brain)
-    found = no_cord(grid, canal.reason) if canal.reason else segment_cord(mean, grid, brain, canal.points(grid))
+    if canal.reason:
+        found = no_cord(grid, canal.reason)
+    else:
+        found = segment_cord(mean, grid, brain, canal.points(grid), csf_brighter=BOLD_CSF_BRIGHTER)
     if found.found:
         return found
     logger.warning("no cord was found in the corrected mean (%s): the mask of the distorted one is used", found.reason)
