@@ -12,7 +12,8 @@ Errors: `normal`; `skewed` is a gamma variable of shape 4 in every voxel (skewne
 case for a maximum), `very skewed` an exponential one (skewness 2), `both ways` has the opposite sign in one half. `unequal`
 gives each person a standard deviation of its own (one sample: 0.5 to 2), or one group twice that of the other (two samples; the
 smaller group has the larger). Sites shift all values of their people by a constant. Two samples are tested with a variance for
-each group (Welch) where the scenario's name says so; people are exchanged otherwise, within their site.
+each group (Welch) where the scenario's name says so; people are exchanged otherwise, within their site. `loud`: the second site
+has twice the spread; its maps are harmonised by ComBat before where the name says so.
 
 `--speed` times permutations of a brain of 2 mm and a cord of 1 mm.
 """
@@ -28,6 +29,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import gammaincinv, ndtr
 from scipy.stats import beta
 
+from cospine.stats.combat import combat
 from cospine.stats.permutation import STATISTICS, GroupResult, permutation_test, region_test
 
 LEVEL = 0.05
@@ -51,6 +53,8 @@ class Scenario:
     missing: bool = False
     welch: bool = False
     mixed: bool = False
+    loud: bool = False
+    combat: bool = False
 
     @property
     def people(self) -> int:
@@ -81,6 +85,20 @@ SCENARIOS = (
     Scenario("two samples, 8 and 16, skewed, unequal, Welch", (8, 16), "skewed", unequal=True, welch=True),
     Scenario("two samples, 10 and 14 over two sites, skewed", (10, 14), "skewed", sites=_sites(4, 6, 9, 5)),
     Scenario("two samples, 10 and 14 over two sites, Welch", (10, 14), "normal", sites=_sites(4, 6, 9, 5), welch=True),
+    Scenario("one sample, 12 + 6 of two sites, loud", (18,), "normal", sites=_sites(12, 6), loud=True),
+    Scenario("one sample, 12 + 6 of two sites, loud, ComBat", (18,), "normal", sites=_sites(12, 6), loud=True, combat=True),
+    Scenario(
+        "two samples, 10 and 14 over two sites, loud, Welch", (10, 14), "normal", sites=_sites(4, 6, 9, 5), welch=True, loud=True
+    ),
+    Scenario(
+        "two samples, 10 and 14 over two sites, loud, Welch, ComBat",
+        (10, 14),
+        "normal",
+        sites=_sites(4, 6, 9, 5),
+        welch=True,
+        loud=True,
+        combat=True,
+    ),
 )
 
 
@@ -111,6 +129,8 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> dict[str, NDArray[np.f
     spread = np.ones(people)
     if scenario.unequal:
         spread = rng.uniform(0.5, 2, people) if len(scenario.sizes) == 1 else np.where(scenario.groups == 0, 2.0, 1.0)
+    if scenario.loud:
+        spread = spread * (1 + np.array(scenario.sites))
     lift = np.zeros(people)
     if scenario.sites is not None and len(scenario.sizes) == 2:
         lift = 1.5 * np.array(scenario.sites)
@@ -122,6 +142,9 @@ def draw(scenario: Scenario, rng: np.random.Generator) -> dict[str, NDArray[np.f
                 values[person, :, :, : rng.integers(1, 6)] = np.nan
         if scenario.mixed:
             values[:, : mask.shape[0] // 2] *= -1
+        if scenario.combat:
+            keep = (scenario.groups == 1).astype(float)[:, None]
+            values[:, mask] = combat(values[:, mask], scenario.sites or (), keep).values
         maps[name] = values.astype(np.float32)
     return maps
 

@@ -18,6 +18,7 @@ the response, true phases of pulse and breathing, the corrected series. Its powe
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,14 @@ from scipy.stats import nct, rankdata
 from scipy.stats import t as t_distribution
 
 from cospine.bids import read_tsv
+from cospine.motion.handover import acquisition_times
 from cospine.pipeline.group_analysis import cord_sets, expected_horns
 from cospine.signal.drift import cosine_drift
 from cospine.signal.smoothing import smooth_within
 from cospine.space.cord_template import parametric_cord_template
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
+from cospine.stats.model import builtin_model, run_model
 from cospine.stats.permutation import holm, region_test
 from cospine.stats.regions import region_means
 
@@ -126,7 +129,10 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
     variances = [read(variance_of(path))[0] for path in cords]
     means, names = horns([read(path) for path in cords], variances)
     grid = read(cords[0])[1]
-    added, _ = horns([(carried(one, chosen.task, grid), grid) for one in everyone], variances)
+    said = [in_units_of_maps(one, chosen.task, chosen.contrast) for one in everyone]
+    added, _ = horns(
+        [(unit * carried(one, chosen.task, grid), grid) for unit, one in zip(said, everyone, strict=True)], variances
+    )
     ideal = np.array([ideal_estimate(one, chosen.task) for one in everyone])
     first = [names.index(name) for name in expected_horns(chosen.task, names)]
     right = names.index(ACTIVE[chosen.task])
@@ -232,6 +238,28 @@ def carried(person: Person, task: str, grid: Grid) -> NDArray[np.float32]:
     target = parametric_cord_template()
     inside = map_coordinates(target.cord, target.grid.to_voxel(grid.to_ras(np.argwhere(np.ones(grid.shape)))).T, order=1)
     return smooth_within(values, (inside.reshape(grid.shape) >= 0.5) & np.isfinite(values), SMOOTHING_MM, grid.voxel_mm)
+
+
+def in_units_of_maps(person: Person, task: str, contrast: str) -> float:
+    """What a map says of a true response whose course has a height of 1: its unit is that of a stimulus that lasts for ever."""
+    bold = next((person.raw / person.name / "func").glob(f"*task-{task}*_bold.nii.gz"))
+    about = json.loads(Path(str(bold).replace(".nii.gz", ".json")).read_text())
+    courses = read_tsv(person.truth(f"*task-{task}*_desc-activation_timeseries.tsv"))
+    column = next(name for name in courses if "horn" in name)
+    volume, k = (np.array(courses[name], dtype=int) for name in ("volume", "slice"))
+    course = np.zeros((volume.max() + 1, k.max() + 1))
+    course[volume, k] = np.array(courses[column], dtype=float) / max(map(float, courses[column]))
+    times = acquisition_times(*course.shape, about["RepetitionTime"], np.array(about["SliceTiming"]))
+    model = builtin_model(task)
+    assert model is not None, task
+    events = read_tsv(Path(str(bold).replace("_bold.nii.gz", "_events.tsv")))
+    columns = run_model(model, events, task, times, len(course) * about["RepetitionTime"]).columns
+    drift = cosine_drift(len(course), about["RepetitionTime"], 128.0, 0)
+    at = next(i for i, name in enumerate(columns.names) if contrast in name)
+    held = np.flatnonzero(course.any(axis=0))
+    designs = columns.beside(np.repeat(drift[None], course.shape[1], axis=0))
+    constant = np.ones((len(course), 1))
+    return float(np.mean([np.linalg.lstsq(np.column_stack([designs[s], constant]), course[:, s])[0][at] for s in held]))
 
 
 def ideal_estimate(person: Person, task: str) -> float:

@@ -1,6 +1,7 @@
 """The group level from the command line: what it finds, writes, refuses."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,7 +13,11 @@ import pytest
 from cospine.bids.tables import read_json, read_tsv
 from cospine.cli.main import main
 from cospine.pipeline.group import over_contrasts
+from cospine.pipeline.group_analysis import harmonised, stacked
 from cospine.pipeline.group_answer import CORRECTIONS, Answer, Maps
+from cospine.pipeline.group_plan import plan_group
+from cospine.pipeline.group_settings import GroupSettings
+from cospine.space.cord_template import parametric_cord_template
 from tests.pipeline.group_data import HORN_MM, INSULA_MM, MNI, PAM50, write_group
 
 STEM = "task-pain"
@@ -177,6 +182,45 @@ def test_two_groups_are_compared_in_a_folder_of_their_own(tmp_path: Path, monkey
     sidecar = read_json(out / "group" / "compare-sex" / f"{STEM}_space-{MNI}_contrast-heat_statmap.json")
     assert sidecar["Test"] == "M minus F (sex)"
     assert list(sidecar["Design"]) == ["F", "M", "site north"]
+
+
+def louder(out: Path, people: Sequence[str], gain: float) -> None:
+    """Multiply what a scanner gave."""
+    for label in people:
+        for path in (out / label / "func").glob("*_stat-effect_statmap.nii.gz"):
+            loaded = nib.load(path)
+            nib.save(nib.Nifti1Image(gain * loaded.get_fdata(dtype=np.float32), loaded.affine), path)
+
+
+def test_sites_are_harmonised_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSPINE_OFFLINE", "1")
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_group(raw, out, people=12, runs=1)
+    louder(out, [f"sub-{n:02d}" for n in range(7, 13)], 3.0)
+    plan = plan_group(raw, out, GroupSettings(combat=True))
+    analysis = plan.analyses[0]
+    before = stacked(analysis, parametric_cord_template())
+    after, notes = harmonised(analysis, before)
+    north = np.array([one.site == "north" for one in analysis.people])
+    for name, stack in after.items():
+        ratio = [
+            np.median(one.values[~north][:, stack.mask].std(axis=0) / one.values[north][:, stack.mask].std(axis=0))
+            for one in (before[name], stack)
+        ]
+        assert 2.3 < ratio[0] < 3.7, name
+        assert 0.9 < ratio[1] < 1.1, name
+        assert (stack.count[stack.mask] == len(north)).all()
+        assert np.isnan(stack.values[:, ~stack.mask]).all()
+        left = before[name].mask.sum() - stack.mask.sum()
+        assert left > 0, "the lower end and a third of one person are not measured"
+        assert any(f"ComBat in the {name}" in note and f"{left} of {before[name].mask.sum()} voxels" in note for note in notes)
+    assert main(["run", str(raw), str(out), "group", "--combat", *LITTLE]) == 0
+    sidecar = read_json(out / "group" / f"{STEM}_space-{PAM50}_contrast-heat_statmap.json")
+    assert sidecar["Parameters"]["combat"] is True
+    assert "Sites were harmonised by ComBat in the cord" in (out / "group.html").read_text(encoding="utf-8")
+    count, _ = image(out, PAM50, "n")
+    z, _ = image(out, PAM50, "z")
+    assert (count[np.isfinite(z) & (z != 0)] == 12).all()
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,31 @@ def test_groups_that_are_one_with_the_site_are_refused(tree: tuple[Path, Path]) 
     np.testing.assert_array_equal(design.contrast[:2], [-1, 1])
 
 
+def test_sites_that_cannot_be_harmonised_are_refused_with_the_counts(tree: tuple[Path, Path]) -> None:
+    raw, out = tree
+    asked = GroupSettings(combat=True, contrast=("heat",))
+    table(raw, site=["a"] * 8, patient=["yes", "no"] * 4)
+    with pytest.raises(CoSpineError, match=r"one site \(a\)"):
+        plan_group(raw, out, asked)
+    table(raw, site=["a"] * 6 + ["b"] * 2, patient=["yes", "no"] * 4)
+    with pytest.raises(CoSpineError, match=r"needs 3 people.*b: 2"):
+        plan_group(raw, out, asked)
+    table(raw, site=["a"] * 4 + ["b"] * 4, patient=["yes"] * 4 + ["no"] * 4)
+    with pytest.raises(CoSpineError, match="site and contrast are one"):
+        plan_group(raw, out, GroupSettings(combat=True, compare="patient", contrast=("heat",)))
+
+
+def test_what_combat_keeps_is_what_is_no_sites(tree: tuple[Path, Path]) -> None:
+    raw, out = tree
+    table(raw, site=["a"] * 4 + ["b"] * 4, patient=["yes", "no"] * 4, age=list("23456789"))
+    mean = plan_group(raw, out, GroupSettings(contrast=("heat",), covariates=("age",))).analyses[0].design
+    assert mean.names == ("mean", "site a", "age")
+    np.testing.assert_array_equal(mean.beside_sites, mean.matrix[:, [0, 2]])
+    two = plan_group(raw, out, GroupSettings(contrast=("heat",), compare="patient")).analyses[0].design
+    assert two.names == ("no", "yes", "site a")
+    np.testing.assert_array_equal(two.beside_sites, two.matrix[:, :2])
+
+
 def test_missing_values_and_useless_columns(tree: tuple[Path, Path]) -> None:
     raw, out = tree
     table(raw, site=["a"] * 8, age=["n/a", *"2345678"], twice=["n/a", *"2345678"], patient=["x"] * 8)

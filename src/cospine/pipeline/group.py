@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from cospine.bids import Derivatives
 from cospine.errors import CoSpineError
-from cospine.pipeline.group_analysis import laterality_of, pairs_beforehand, region_sets, regional, run_values, stacked
+from cospine.pipeline.group_analysis import (
+    harmonised,
+    laterality_of,
+    pairs_beforehand,
+    region_sets,
+    regional,
+    run_values,
+    stacked,
+)
 from cospine.pipeline.group_answer import CORRECTIONS, Answer, Tested, answer_of, tested_regions
 from cospine.pipeline.group_coupling import coupling_of
 from cospine.pipeline.group_files import GroupFiles
@@ -95,11 +103,13 @@ def group_level(plan: GroupPlan, bids_dir: Path, output_dir: Path, listen: Liste
 def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: Listener) -> Answer:
     """Everything about one question but the correction over all of them."""
     analysis, settings = plan.analyses[number], plan.settings
-    stacks = stacked(analysis, cord)
+    stacks, notes = stacked(analysis, cord), ()
+    if settings.combat:
+        stacks, notes = harmonised(analysis, stacks)
     at = 0.8 * (number + 0.3) / len(plan.analyses)
     listen(Event("group", analysis.label, "permutations", at))
     sets = region_sets(analysis.question.task, stacks, cord, settings)
-    answer = answer_of(analysis, stacks, settings)
+    answer = replace(answer_of(analysis, stacks, settings), notes=notes)
     listen(Event("group", analysis.label, "regions", 0.8 * (number + 0.9) / len(plan.analyses)))
     means = regional(analysis.question.task, stacks, sets)
     tests = {name: tested_regions(one.values, analysis.design, settings) for name, one in means.items()}

@@ -1,7 +1,7 @@
 """One question answered: everyone's maps brought together, tested in brain and cord at once, and summed up in named regions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 from cospine.stats.brain_regions import brain_spheres, on_grid, tasks_like
+from cospine.stats.combat import combat
 from cospine.stats.cord_regions import cord_regions
 from cospine.stats.regions import Region, RegionSet, laterality, level_name, level_system_of, region_means
 
@@ -103,6 +104,44 @@ def stacked(analysis: Analysis, cord: CordTemplate | None) -> dict[str, Stack]:
             )
         stacks[region] = Stack(region, space, grid, values, count, mask)
     return stacks
+
+
+def harmonised(analysis: Analysis, stacks: Mapping[str, Stack]) -> tuple[dict[str, Stack], tuple[str, ...]]:
+    """Take shift and spread of sites out of everyone's maps by ComBat, in brain and cord apart.
+
+    Voxels that somebody has not measured leave the mask: what others measured there cannot stand in.
+
+    Returns
+    -------
+    stacks : dict of str to Stack
+    notes : tuple of str
+        What was taken out, and what was left out.
+
+    Raises
+    ------
+    CoSpineError
+        When everybody has too few voxels in common.
+    """
+    sites = [one.site for one in analysis.people]
+    found, notes = {}, []
+    for name, stack in stacks.items():
+        mask = stack.mask & (stack.count == len(sites))
+        if mask.sum() < 2:
+            raise CoSpineError(
+                f"everybody measured {mask.sum()} voxels of the {name}, of {stack.mask.sum()} that enough people measured",
+                f"{analysis.label}, --combat",
+                "leave out --combat, or exclude who measured little",
+            )
+        result = combat(stack.values[:, mask], sites, analysis.design.beside_sites)
+        values = np.full_like(stack.values, np.nan)
+        values[:, mask] = result.values
+        found[name] = replace(stack, values=values, mask=mask)
+        spread = ", ".join(f"{site} {np.median(one):.2f}" for site, one in zip(result.sites, result.spread, strict=True))
+        notes.append(
+            f"Sites were harmonised by ComBat in the {name} (spread within a site over that of all, median of voxels: {spread}); "
+            f"{stack.mask.sum() - mask.sum()} of {stack.mask.sum()} voxels, which not everybody measured, were left out."
+        )
+    return found, tuple(notes)
 
 
 def template_mask(region: str, grid: Grid, cord: CordTemplate | None) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from cospine.pipeline.group_inputs import SPACE_OF, GroupInputs, Member, Questio
 from cospine.pipeline.group_settings import GroupSettings
 from cospine.pipeline.settings import REGIONS
 from cospine.space.grid import Grid
+from cospine.stats.combat import too_few
 from cospine.stats.sites import within_sites
 
 FEWEST = 3
@@ -34,6 +35,8 @@ class Design:
         Which of two groups each person belongs to.
     said : str
         The test in words.
+    of_sites : tuple of str
+        Those of `names` that are sites.
     """
 
     names: tuple[str, ...]
@@ -41,6 +44,12 @@ class Design:
     contrast: NDArray[np.float64] = field(repr=False)
     groups: NDArray[np.int_] | None = field(repr=False)
     said: str
+    of_sites: tuple[str, ...] = ()
+
+    @property
+    def beside_sites(self) -> NDArray[np.float64]:
+        """Columns (people, k) that are no site's."""
+        return self.matrix[:, [name not in self.of_sites for name in self.names]]
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,8 @@ def plan_group(bids_dir: Path, output_dir: Path, settings: GroupSettings) -> Gro
                     "process more people, or look at why the others were left out",
                 )
             design = design_of(people, settings)
+            if settings.combat and (fault := too_few([one.site for one in people])):
+                raise CoSpineError(fault, f"{question.label}, --combat", "leave out --combat, or exclude the people of that site")
             analyses.append(Analysis(question, regions, tuple(people), tuple(excluded), design))
         except CoSpineError as error:
             refusals.append(Refusal(question, len(considered), tuple(excluded), error))
@@ -182,8 +193,8 @@ def design_of(people: Sequence[Member], settings: GroupSettings) -> Design:
     if not settings.compare:
         columns = {"mean": np.ones(len(people)), **site_columns, **nuisance}
         contrast = np.eye(len(columns))[0]
-        design = Design(tuple(columns), np.column_stack(list(columns.values())), contrast, None, "mean of the group against 0")
-        return _estimable(design)
+        matrix = np.column_stack(list(columns.values()))
+        return _estimable(Design(tuple(columns), matrix, contrast, None, "mean of the group against 0", tuple(site_columns)))
     values = [one.site if settings.compare == "site" else one.attributes.get(settings.compare, "n/a") for one in people]
     kinds = sorted(set(values))
     counts = Counter(values)
@@ -202,7 +213,8 @@ def design_of(people: Sequence[Member], settings: GroupSettings) -> Design:
     contrast = np.zeros(len(columns))
     contrast[:2] = -1, 1
     said = f"{kinds[1]} minus {kinds[0]} ({settings.compare})"
-    return _estimable(Design(tuple(columns), np.column_stack(list(columns.values())), contrast, groups, said))
+    matrix = np.column_stack(list(columns.values()))
+    return _estimable(Design(tuple(columns), matrix, contrast, groups, said, tuple(site_columns)))
 
 
 def _estimable(design: Design) -> Design:

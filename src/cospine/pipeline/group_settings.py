@@ -29,6 +29,7 @@ class GroupSettings:
         metavar="COLUMN",
     )  # fmt: skip
     covariates: tuple[str, ...] = option((), "columns of participants.tsv with numbers, taken out", nargs="+", metavar="COLUMN")
+    combat: bool = option(False, "harmonise sites by ComBat: shift and spread of each voxel (three people at each site at least)")
     permutations: int = option(5000, "permutations or sign flips at most", type=int, metavar="N")
     cluster_p: float = option(0.001, "p that forms clusters, 0.001 at most", type=float, metavar="P")
     max_fd: float = option(0.5, "exclude who moved more: mean framewise displacement in mm", type=float, metavar="MM")
