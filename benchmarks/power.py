@@ -13,8 +13,9 @@ flips; how often another of them is; and how often it is the strongest of all. S
 model is linear, so that a response twice as strong adds the true effect of each voxel, carried to PAM50 by the run's own
 transforms and smoothed like its maps, to the effect that was measured.
 
-Beside stands what an estimate could do that knows all: the true share of the horn in each voxel as weights, the true course of
-the response, true phases of pulse and breathing, the corrected series. Its power is that of a t test at the first step of Holm.
+Beside stands what estimates could do that know where the horn is, the true course of the response and true phases of pulse and
+breathing, on the corrected series: the mean of the true horn's voxels ("known"), and voxels and slices weighted by the horn's
+share in them and their precision ("ideal"). Their power is that of a t test at the first step of Holm.
 """
 
 import argparse
@@ -133,7 +134,7 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
     added, _ = horns(
         [(unit * carried(one, chosen.task, grid), grid) for unit, one in zip(said, everyone, strict=True)], variances
     )
-    ideal = np.array([ideal_estimate(one, chosen.task) for one in everyone])
+    known, ideal = np.array([ideal_estimates(one, chosen.task) for one in everyone]).T
     first = [names.index(name) for name in expected_horns(chosen.task, names)]
     right = names.index(ACTIVE[chosen.task])
     spread = np.nanstd(means, axis=0, ddof=1)
@@ -141,11 +142,10 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
     true, measured = (float(np.nanmean(one[:, right])) for one in (added, means))
     print(f"true effect as {names[right]} should show it: {true:.3f} % (mean over people), measured {measured:.3f}")
     print(f"SD over people of a horn's measured mean: {np.nanmean(spread[first]):.2f} %")
-    print(
-        f"ideal estimate of one person, in units of the true response: {ideal.mean():.1f}, SD over people {ideal.std(ddof=1):.1f}"
-    )
-    print("| response x | true mean, % | found | another found | strongest | wrong among both | ideal power |")
-    print("|---|---|---|---|---|---|---|")
+    for name, one in (("known", known), ("ideal", ideal)):
+        print(f"{name} estimate of one person, in units of the true response: {one.mean():.1f}, SD {one.std(ddof=1):.1f}")
+    print("| response x | true mean, % | found | another found | strongest | wrong among both | known places | ideal |")
+    print("|---|---|---|---|---|---|---|---|")
     at = first.index(right)
     for strength in chosen.strengths:
         values = means + (strength - 1) * added
@@ -164,9 +164,9 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
             others += bool(np.delete(found, at).any())
             strongest += bool(np.nanargmax(one_sample(values[people])) == right)
         n = len(groups)
-        power = ideal_power(strength / ideal.std(ddof=1), chosen.people, LEVEL / len(first))
+        reach = [power_of(strength / one.std(ddof=1), chosen.people, LEVEL / len(first)) for one in (known, ideal)]
         wrong = others / max(hits + others, 1)
-        shares = " | ".join(f"{one:.1%}" for one in (hits / n, others / n, strongest / n, wrong, power))
+        shares = " | ".join(f"{one:.1%}" for one in (hits / n, others / n, strongest / n, wrong, *reach))
         print(f"| {strength:g} | {strength * true:.2f} | {shares} |", flush=True)
 
 
@@ -262,11 +262,11 @@ def in_units_of_maps(person: Person, task: str, contrast: str) -> float:
     return float(np.mean([np.linalg.lstsq(np.column_stack([designs[s], constant]), course[:, s])[0][at] for s in held]))
 
 
-def ideal_estimate(person: Person, task: str) -> float:
+def ideal_estimates(person: Person, task: str) -> tuple[float, float]:
     """One person's response in units of the true one, by somebody who knows everything but the noise.
 
-    Each slice has its own course of the response and phases of its own; its voxels are weighted by the true share of the horn
-    over their variance, slices by their precision.
+    Each slice has its own course of the response and phases of its own. First the mean over the horn: voxels and slices weighted
+    by the horn's share; then voxels by that share over their variance, slices by their precision.
     """
     share, _ = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
     cord, _ = read(person.truth(f"*task-{task}*_label-SC_mask.nii.gz"))
@@ -278,8 +278,9 @@ def ideal_estimate(person: Person, task: str) -> float:
         own = here[:, :, k]
         courses = series[:, :, k][own].astype(np.float64)
         courses = 100 * (courses / courses.mean(axis=1, keepdims=True) - 1)
-        weights = share[:, :, k][own] / courses.var(axis=1)
-        course = weights @ courses / (weights @ share[:, :, k][own])
+        held = share[:, :, k][own]
+        weights = np.stack([held, held / courses.var(axis=1)])
+        both = weights @ courses / (weights @ held)[:, None]
         response = table_of(person.truth(f"*task-{task}*_desc-activation_timeseries.tsv"), k)
         column = next(values for name, values in response.items() if "horn" in name)
         phases = table_of(person.truth(f"*task-{task}*_desc-physio_timeseries.tsv"), k)
@@ -289,13 +290,14 @@ def ideal_estimate(person: Person, task: str) -> float:
             for order in (1, 2)
             for wave in (np.sin, np.cos)
         ]
-        design = np.column_stack([column / column.max(), np.ones(len(course)), drift, *waves])
-        effect, *_ = np.linalg.lstsq(design, course, rcond=None)
-        left = course - design @ effect
-        variance = left @ left / (len(course) - design.shape[1]) * np.linalg.inv(design.T @ design)[0, 0]
-        estimates.append(float(effect[0]))
-        precisions.append(1 / variance)
-    return float(np.average(estimates, weights=precisions))
+        design = np.column_stack([column / column.max(), np.ones(len(column)), drift, *waves])
+        effect, *_ = np.linalg.lstsq(design, both.T, rcond=None)
+        left = both[1] - design @ effect[:, 1]
+        variance = left @ left / (len(column) - design.shape[1]) * np.linalg.inv(design.T @ design)[0, 0]
+        estimates.append(effect[0])
+        precisions.append((held @ held, 1 / variance))
+    one, other = np.average(estimates, axis=0, weights=precisions)
+    return float(one), float(other)
 
 
 def table_of(path: Path, k: int) -> dict[str, NDArray[np.float64]]:
@@ -306,7 +308,7 @@ def table_of(path: Path, k: int) -> dict[str, NDArray[np.float64]]:
     return {name: values[here] for name, values in table.items()}
 
 
-def ideal_power(size: float, people: int, level: float) -> float:
+def power_of(size: float, people: int, level: float) -> float:
     """Power of a two-sided t test of `people` whose effect is `size` standard deviations, in the right direction."""
     return float(nct.sf(t_distribution.ppf(1 - level / 2, people - 1), people - 1, size * np.sqrt(people)))
 

@@ -6,7 +6,9 @@ learns from all voxels how much of what a few people at a site show in one voxel
 
 The kept package that runs with NumPy 2 (combatlearn 2.3) takes its priors over sites in each voxel, where the paper takes them
 over voxels at each site: with two sites it leaves much of their difference. neuroCombat, by the authors, needs NumPy below 2; its
-numbers are the oracle of this module's tests.
+numbers are the oracle of this module's tests. One thing differs: the spread that everybody is given is the unbiased one (people
+less columns of the model). The authors divide by the people, after which a group of 18 seems 6 % less variable than it is, and
+its mean is found significant in 14 % of groups without an effect.
 
 References
 ----------
@@ -87,6 +89,7 @@ def combat(values: ArrayLike, sites: Sequence, keep: ArrayLike | None = None) ->
     within = np.mean((data - design @ coefficients) ** 2, axis=0)
     varies = within > 1e-12 * np.maximum(np.mean(data**2, axis=0), np.finfo(float).tiny)
     scale = np.sqrt(np.where(varies, within, 1.0))
+    unbiased = scale * np.sqrt(len(data) / (len(data) - np.linalg.matrix_rank(design)))
     z = (data - common) / scale
     shift, spread = np.zeros((len(labels), data.shape[1])), np.ones((len(labels), data.shape[1]))
     result = data.copy()
@@ -94,7 +97,7 @@ def combat(values: ArrayLike, sites: Sequence, keep: ArrayLike | None = None) ->
         here = numbers == k
         shift[k, varies], variance = _shrunk(z[np.ix_(here, varies)])
         spread[k, varies] = np.sqrt(variance)
-        result[here] = np.where(varies, (z[here] - shift[k]) / spread[k] * scale + common[here], data[here])
+        result[here] = np.where(varies, (z[here] - shift[k]) / spread[k] * unbiased + common[here], data[here])
     return Harmonised(result, tuple(labels.tolist()), shift, spread)
 
 
