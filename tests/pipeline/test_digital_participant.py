@@ -135,7 +135,7 @@ def test_raw_tsnr_is_the_plain_definition(raw: Path, done: Path) -> None:
 def test_masks_overlap_the_true_ones(raw: Path, done: Path) -> None:
     for mine, theirs, least in (
         ("desc-brain_mask", "desc-brain_mask", 0.90),
-        ("label-SC_mask", "label-SC_mask", 0.5),
+        ("label-SC_mask", "label-SC_mask", 0.7),
     ):
         a = nib.load(found(done, f"{mine}.nii.gz")).get_fdata() > 0
         b = nib.load(truth(raw, f"{theirs}.nii.gz")).get_fdata() > 0
