@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.anatomy.epi_to_t1w import align_epi
-from cospine.anatomy.segmentation import CordSegmentation, given_segmentation, segment_cord
+from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER, CordSegmentation, given_segmentation, segment_cord
 from cospine.register.mutual import register_mutual
 from cospine.space.grid import Grid
 from cospine.space.transform import Affine, Displacement, rigid_matrix, rigid_parameters
@@ -59,12 +59,12 @@ class Person:
     cord_moved_mm: NDArray
 
 
-def read(raw: Path, made: Path) -> Person:
-    """Everything of the first run of sub-01."""
-    truth, anat, func = raw / "sourcedata/truth/sub-01", raw / "sourcedata/truth/sub-01/anat", made / "sub-01/func"
+def read(raw: Path, made: Path, label: str) -> Person:
+    """Everything of the first run of a participant."""
+    truth, anat, func = raw / "sourcedata/truth" / label, raw / "sourcedata/truth" / label / "anat", made / label / "func"
     ref = next(func.glob("*_desc-coreg_boldref.nii.gz"))
     prefix = ref.name.removesuffix("_desc-coreg_boldref.nii.gz")
-    t1w, t1w_grid = load(raw / "sub-01/anat/sub-01_T1w.nii.gz")
+    t1w, t1w_grid = load(raw / label / "anat" / f"{label}_T1w.nii.gz")
     epi, grid = load(ref)
     vectors, xfm_grid = load(truth / "func" / f"{prefix}_from-boldref_to-T1w_mode-image_xfm.nii.gz")
     found, true = (pd.read_csv(f / f"{prefix}_desc-headmotion_timeseries.tsv", sep="\t") for f in (func, truth / "func"))
@@ -80,12 +80,12 @@ def read(raw: Path, made: Path) -> Person:
     for number, part in joined.groupby("slice"):
         cord_moved[int(number)] = [float((part[f"shift_{a}_mm_true"] - part[f"shift_{a}_mm"]).median()) for a in "ij"]
     return Person(
-        raw.name,
+        f"{raw.name} {label}",
         t1w.astype(np.float32),
         t1w_grid,
-        load(anat / "sub-01_desc-brain_mask.nii.gz")[0] > 0,
-        load(anat / "sub-01_label-SC_mask.nii.gz")[0] > 0,
-        load(anat / "sub-01_desc-vertebrae_dseg.nii.gz")[0],
+        load(anat / f"{label}_desc-brain_mask.nii.gz")[0] > 0,
+        load(anat / f"{label}_label-SC_mask.nii.gz")[0] > 0,
+        load(anat / f"{label}_desc-vertebrae_dseg.nii.gz")[0],
         epi.astype(np.float32),
         grid,
         load(func / f"{prefix}_desc-brain_mask.nii.gz")[0] > 0,
@@ -131,7 +131,9 @@ def score(one: Person, to_epi: PointMap, *, still_cord: bool) -> list[str]:
 
 def rows(one: Person, *, true_masks: bool) -> list[list[str]]:
     """Table rows of one participant."""
-    cord: CordSegmentation = given_segmentation(one.cord, one.grid) if true_masks else segment_cord(one.epi, one.grid)
+    cord: CordSegmentation = (
+        given_segmentation(one.cord, one.grid) if true_masks else segment_cord(one.epi, one.grid, csf_brighter=BOLD_CSF_BRIGHTER)
+    )
     other = given_segmentation(one.t1w_cord, one.t1w_grid) if true_masks else segment_cord(one.t1w, one.t1w_grid)
     start = time.perf_counter()
     found = align_epi(one.epi, one.grid, one.brain, cord, one.t1w, one.t1w_grid, one.t1w_brain, other)
@@ -162,8 +164,11 @@ def main() -> None:
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
     for pair in given.pairs:
         raw, _, made = pair.partition("=")
-        for row in rows(read(Path(raw), Path(made)), true_masks=given.true_masks):
-            print("| " + " | ".join(row) + " |", flush=True)
+        for label in sorted(
+            path.name for path in Path(made).glob("sub-*") if any((path / "func").glob("*_desc-coreg_boldref.nii.gz"))
+        ):
+            for row in rows(read(Path(raw), Path(made), label), true_masks=given.true_masks):
+                print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":

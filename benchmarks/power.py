@@ -13,9 +13,11 @@ flips; how often another of them is; and how often it is the strongest of all. S
 model is linear, so that a response twice as strong adds the true effect of each voxel, carried to PAM50 by the run's own
 transforms and smoothed like its maps, to the effect that was measured.
 
-Beside stands what estimates could do that know where the horn is, the true course of the response and true phases of pulse and
-breathing, on the corrected series: the mean of the true horn's voxels ("known"), and voxels and slices weighted by the horn's
-share in them and their precision ("ideal"). Their power is that of a t test at the first step of Holm.
+Beside stands the power of a t test at the first step of Holm for the ratio of true effect and spread over people: of this
+test; of the same mean of the template's horn, not smoothed, where the run puts it and laid on the true cord of each slice
+(METHODS 20: a test should have 80 % of what true transforms give); and of estimates that know where the phantom's own horn is,
+the true course of the response and true phases of pulse and breathing, on the corrected series: the mean of its voxels
+("known"), and voxels and slices weighted by the horn's share in them and their precision ("ideal").
 """
 
 import argparse
@@ -142,10 +144,16 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
     true, measured = (float(np.nanmean(one[:, right])) for one in (added, means))
     print(f"true effect as {names[right]} should show it: {true:.3f} % (mean over people), measured {measured:.3f}")
     print(f"SD over people of a horn's measured mean: {np.nanmean(spread[first]):.2f} %")
-    for name, one in (("known", known), ("ideal", ideal)):
-        print(f"{name} estimate of one person, in units of the true response: {one.mean():.1f}, SD {one.std(ddof=1):.1f}")
-    print("| response x | true mean, % | found | another found | strongest | wrong among both | known places | ideal |")
-    print("|---|---|---|---|---|---|---|---|")
+    placed = [template_horn(one, chosen.task, chosen.contrast, grid, ACTIVE[chosen.task]) for one in everyone]
+    ratios = {"maps": true / spread[right]}
+    for n, name in enumerate(("as placed", "on the true cord")):
+        estimated, shown = np.array([one[n] for one in placed]).T
+        held = np.isfinite(estimated)
+        ratios[name] = float(np.mean(np.array(said)[held] * shown[held]) / estimated[held].std(ddof=1))
+    ratios |= {name: float(1 / one.std(ddof=1)) for name, one in (("known", known), ("ideal", ideal))}
+    print("true response over SD of people: " + ", ".join(f"{name} {one:.4f}" for name, one in ratios.items()))
+    print(f"| response x | true mean, % | found | another found | strongest | wrong among both | {' | '.join(ratios)} |")
+    print("|" + "---|" * (6 + len(ratios)))
     at = first.index(right)
     for strength in chosen.strengths:
         values = means + (strength - 1) * added
@@ -164,7 +172,7 @@ def told_cord(everyone: list[Person], chosen: argparse.Namespace, groups: list[N
             others += bool(np.delete(found, at).any())
             strongest += bool(np.nanargmax(one_sample(values[people])) == right)
         n = len(groups)
-        reach = [power_of(strength / one.std(ddof=1), chosen.people, LEVEL / len(first)) for one in (known, ideal)]
+        reach = [power_of(strength * one, chosen.people, LEVEL / len(first)) for one in ratios.values()]
         wrong = others / max(hits + others, 1)
         shares = " | ".join(f"{one:.1%}" for one in (hits / n, others / n, strongest / n, wrong, *reach))
         print(f"| {strength:g} | {strength * true:.2f} | {shares} |", flush=True)
@@ -220,19 +228,8 @@ def carried(person: Person, task: str, grid: Grid) -> NDArray[np.float32]:
     """The true effect (%) in PAM50, by the run's own transforms and smoothing: what a map without noise would show."""
     image, native = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
     cord, _ = read(person.made(f"*task-{task}_label-SC_mask.nii.gz"))
-    anat = person.derivatives / person.name / "anat"
-    route = [
-        str(next(anat.glob("*_from-T1w_to-PAM50_mode-image_xfm.h5"))),
-        str(person.made(f"*task-{task}_from-boldref_to-T1w_mode-image_xfm.h5")),
-    ]
-    fixed = to_ants(np.zeros(grid.shape, np.float32), grid)
     # from the cord's voxels alone, like the maps
-    there = [
-        ants.apply_transforms(
-            fixed, to_ants((part * (cord > 0)).astype(np.float32), native), route, interpolator="linear"
-        ).numpy()
-        for part in (image, np.ones_like(image))
-    ]
+    there = [carried_plainly(person, task, grid, part * (cord > 0), native) for part in (image, np.ones_like(image))]
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(there[1] > 0, there[0] / there[1], np.nan)
     target = parametric_cord_template()
@@ -260,6 +257,54 @@ def in_units_of_maps(person: Person, task: str, contrast: str) -> float:
     designs = columns.beside(np.repeat(drift[None], course.shape[1], axis=0))
     constant = np.ones((len(course), 1))
     return float(np.mean([np.linalg.lstsq(np.column_stack([designs[s], constant]), course[:, s])[0][at] for s in held]))
+
+
+def template_horn(
+    person: Person, task: str, contrast: str, grid: Grid, horn: str
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The template's horn in one run: mean of the native effect and of the true one, as placed and laid on the true cord.
+
+    On the true cord: in each slice, the middle of the cord of the template's segment comes to the middle of the true cord.
+    """
+    at = person.made(f"*task-{task}_contrast-{contrast}_stat-effect_statmap.nii.gz")
+    effect, native = read(at)
+    known = (read(variance_of(at))[0] > 0) & np.isfinite(effect)
+    share, _ = read(person.truth(f"*task-{task}*_desc-activation_boldmap.nii.gz"))
+    cord, _ = read(person.truth(f"*task-{task}*_label-SC_mask.nii.gz"))
+    template = parametric_cord_template()
+    regions = cord_sets(grid, template)["spinal"]
+    segment = np.isin(regions.labels, [one.number for one in regions.regions if one.name.endswith(horn.split("_")[-1])])
+    points = grid.to_ras(np.argwhere(np.ones(grid.shape, bool))).reshape(*grid.shape, 3)
+    axis = np.interp(points[..., 2], *template.centre_line[np.argsort(template.centre_line[:, 2])][:, [2, 1]].T)
+    middle = segment & (np.abs(points[..., 1] - axis) < 1) & (np.abs(points[..., 0] - template.centre_line[:, 0].mean()) < 3)
+    index = np.stack([carried_plainly(person, task, grid, one, native) for one in np.indices(effect.shape)], axis=-1)
+    places = index[regions.mask(horn)]
+    moved = places.copy()
+    for k in np.unique(np.rint(places[:, 2]).astype(int)):
+        here, centre = np.rint(places[:, 2]) == k, index[middle & (np.rint(index[..., 2]) == k)]
+        if cord[..., k].any() and len(centre):
+            moved[here, :2] += np.argwhere(cord[..., k] > 0).mean(axis=0) - centre[:, :2].mean(axis=0)
+    found = []
+    for where in (places, moved):
+        weight = map_coordinates(known.astype(float), where.T, order=1)
+        values = [map_coordinates(np.where(known, one, 0.0), where.T, order=1) for one in (effect, share)]
+        found.append(tuple(float(one.sum() / weight.sum()) if weight.sum() > 0 else float("nan") for one in values))
+    return found[0], found[1]
+
+
+def carried_plainly(person: Person, task: str, grid: Grid, image: NDArray, native: Grid) -> NDArray[np.float64]:
+    """An image of the run in PAM50 by the run's own transforms."""
+    fixed = to_ants(np.zeros(grid.shape, np.float32), grid)
+    moving = to_ants(image.astype(np.float32), native)
+    return ants.apply_transforms(fixed, moving, route_to_pam50(person, task), interpolator="linear").numpy().astype(np.float64)
+
+
+def route_to_pam50(person: Person, task: str) -> list[str]:
+    """From the run's reference to PAM50, as ANTs wants it."""
+    return [
+        str(next((person.derivatives / person.name / "anat").glob("*_from-T1w_to-PAM50_mode-image_xfm.h5"))),
+        str(person.made(f"*task-{task}_from-boldref_to-T1w_mode-image_xfm.h5")),
+    ]
 
 
 def ideal_estimates(person: Person, task: str) -> tuple[float, float]:

@@ -16,7 +16,8 @@ from cospine.space.grid import Grid
 
 _SOFT = 0.05  # shares below are noise of the soft mask
 _LEAST_AREA = 0.35  # of the median area on the same image: a slice with less is cut off or missed
-_SMOOTH_MM = 25.0  # shorter bends than this over 2 pi are taken for noise of the masks
+_SMOOTH_MM = 100.0  # shorter waves than this are taken for noise of the masks: a neck bends over several vertebrae of 15 mm
+_ORDER = 3
 _LEAST_SLICES = 3
 _ROUNDS = 5
 
@@ -125,11 +126,15 @@ def _centroids(voxels: NDArray, shares: NDArray, axis: int, slices: int) -> Cent
 
 
 def _smooth(values: NDArray, weight: NDArray, slices: NDArray, thickness_mm: float) -> NDArray[np.float64]:
-    """Whittaker's smoother (1923; Eilers 2003) on second differences, outliers taken out by Tukey's biweight."""
+    """Whittaker's smoother (1923; Eilers 2003) on third differences, outliers taken out by Tukey's biweight.
+
+    What it leaves as it is are parabolas: a neck that is bent evenly.
+    """
     span = np.arange(slices[0], slices[-1] + 1)
     here = slices - slices[0]
-    bend = np.diff(np.eye(len(span)), 2, axis=0)
-    stiffness = (_SMOOTH_MM / (2 * np.pi * thickness_mm)) ** 4
+    order = min(_ORDER, len(span) - 1)
+    bend = np.diff(np.eye(len(span)), order, axis=0)
+    stiffness = (_SMOOTH_MM / (2 * np.pi * thickness_mm)) ** (2 * order)
     robust = weight.copy()
     smooth = np.zeros((len(span), 2))
     for _ in range(_ROUNDS):

@@ -18,7 +18,7 @@ from cospine.space.io import itk_series
 
 VERSIONS = {
     "anatomy": "4", "field": "1", "read": "1", "denoise": "1", "motion": "5", "distortion": "1", "resample": "2", "masks": "5",
-    "placement": "3", "spaces": "3", "noise": "2", "statistics": "1", "coupling": "2", "clean": "1", "report": "3",
+    "placement": "4", "spaces": "3", "noise": "2", "statistics": "1", "coupling": "2", "clean": "1", "report": "3",
     "several runs": "1",
 }  # fmt: skip
 """Of each step: raised when the same inputs and parameters would give another result."""
