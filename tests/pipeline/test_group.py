@@ -204,23 +204,26 @@ def test_sites_are_harmonised_when_asked_for(tmp_path: Path, monkeypatch: pytest
     north = np.array([one.site == "north" for one in analysis.people])
     for name, stack in after.items():
         ratio = [
-            np.median(one.values[~north][:, stack.mask].std(axis=0) / one.values[north][:, stack.mask].std(axis=0))
+            np.median(np.nanstd(one.values[~north][:, stack.mask], axis=0) / np.nanstd(one.values[north][:, stack.mask], axis=0))
             for one in (before[name], stack)
         ]
         assert 2.3 < ratio[0] < 3.7, name
         assert 0.9 < ratio[1] < 1.1, name
-        assert (stack.count[stack.mask] == len(north)).all()
         assert np.isnan(stack.values[:, ~stack.mask]).all()
+        # a third of one person's brain is not measured: the others are harmonised there
+        some = stack.mask & (stack.count < len(north))
+        assert some.sum() > 50 or name == "cord"
+        np.testing.assert_array_equal(np.isfinite(stack.values[:, some]), np.isfinite(before[name].values[:, some]))
         left = before[name].mask.sum() - stack.mask.sum()
-        assert left > 0, "the lower end and a third of one person are not measured"
+        assert 0 <= left < 0.2 * before[name].mask.sum()
         assert any(f"ComBat in the {name}" in note and f"{left} of {before[name].mask.sum()} voxels" in note for note in notes)
     assert main(["run", str(raw), str(out), "group", "--combat", *LITTLE]) == 0
     sidecar = read_json(out / "group" / f"{STEM}_space-{PAM50}_contrast-heat_statmap.json")
     assert sidecar["Parameters"]["combat"] is True
-    assert "Sites were harmonised by ComBat in the cord" in (out / "group.html").read_text(encoding="utf-8")
-    count, _ = image(out, PAM50, "n")
-    z, _ = image(out, PAM50, "z")
-    assert (count[np.isfinite(z) & (z != 0)] == 12).all()
+    page = (out / "group.html").read_text(encoding="utf-8")
+    assert "Sites were harmonised by ComBat in the cord" in page
+    assert "taken out of everybody's maps by ComBat" in page.replace("&#x27;", "'").replace("&#39;", "'")
+    assert "kxj037" in page
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ def oracle() -> dict[str, np.ndarray]:
 
 
 def widened(theirs: np.ndarray, oracle: dict[str, np.ndarray], keep: np.ndarray) -> np.ndarray:
-    """The authors' values with the unbiased spread about what everybody would have at the mean site."""
+    """The authors' values with the spread of people less sites about what everybody would have at the mean site."""
     at = (oracle["sites"][:, None] == np.unique(oracle["sites"])).astype(float)
     design = np.column_stack([at, keep])
     coefficients = np.linalg.lstsq(design, oracle["values"], rcond=None)[0]
     common = at.mean(axis=0) @ coefficients[: at.shape[1]] + keep @ coefficients[at.shape[1] :]
     people = len(design)
-    return common + (theirs - common) * np.sqrt(people / (people - design.shape[1]))
+    return common + (theirs - common) * np.sqrt(people / (people - at.shape[1]))
 
 
 def test_equals_the_authors_package(oracle: dict[str, np.ndarray]) -> None:
@@ -108,12 +108,29 @@ def test_units_and_the_order_of_people_do_not_matter(seed: int, scale: float, of
     np.testing.assert_allclose(combat(values[order], sites[order]).values, plain[order], atol=1e-9)
 
 
-def test_voxels_that_do_not_vary_are_given_back() -> None:
-    values, sites = two_sites(3, (4, 4), 20)
-    values[:, 3], values[:, 5] = 0.0, 7.25
+@pytest.mark.parametrize("others", [0, 20])
+def test_voxels_that_do_not_vary_at_a_site_are_given_back(others: int) -> None:
+    values, sites = two_sites(3, (4, 4), 7 + others)
+    values[:, 3], values[:, 5], values[sites == "south", 6] = 0.0, 7.25, 2.5
     found = combat(values, sites)
-    np.testing.assert_array_equal(found.values[:, [3, 5]], values[:, [3, 5]])
+    np.testing.assert_array_equal(found.values[:, [3, 5, 6]], values[:, [3, 5, 6]])
     assert np.isfinite(found.values).all()
+    alone = combat(values[:, [3, 4, 5, 6]], sites)  # one voxel that varies: nothing to learn from
+    assert np.isfinite(alone.values).all()
+
+
+def test_covariates_do_not_make_people_more_variable() -> None:
+    """What they explain is the design's to count, not the spread's."""
+    rng = np.random.default_rng(6)
+    values, sites = two_sites(6, (12, 6))
+    values[sites == "south"] = (values[sites == "south"] - 0.8) / 2
+    keep = rng.standard_normal((18, 3))
+    found = combat(values, sites, keep)
+    design = np.column_stack([sites == "north", sites == "south", keep]).astype(float)
+    left = [one - design @ np.linalg.lstsq(design, one, rcond=None)[0] for one in (values, found.values)]
+    before, after = ((one**2).sum(axis=0).mean() / (18 - 5) for one in left)
+    assert before == pytest.approx(1, abs=0.03)
+    assert after == pytest.approx(1, abs=0.06)
 
 
 @pytest.mark.parametrize(

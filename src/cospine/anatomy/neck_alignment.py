@@ -132,7 +132,7 @@ def _smooth(values: NDArray, weight: NDArray, slices: NDArray, thickness_mm: flo
     """
     span = np.arange(slices[0], slices[-1] + 1)
     here = slices - slices[0]
-    order = min(_ORDER, len(span) - 1)
+    order = min(_ORDER, len(slices) - 1)
     bend = np.diff(np.eye(len(span)), order, axis=0)
     stiffness = (_SMOOTH_MM / (2 * np.pi * thickness_mm)) ** (2 * order)
     robust = weight.copy()
@@ -146,6 +146,6 @@ def _smooth(values: NDArray, weight: NDArray, slices: NDArray, thickness_mm: flo
         left = np.linalg.norm(values - smooth[here], axis=1)
         scale = max(1.4826 * float(np.median(left)), 0.05)
         robust = weight * np.clip(1 - (left / (TUKEY * scale)) ** 2, 0, None) ** 2
-        if not (robust > 0).any():
+        if np.count_nonzero(robust) < order:
             break
     return smooth[here]

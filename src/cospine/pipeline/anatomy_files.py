@@ -92,11 +92,12 @@ def transforms_of(anatomy: Anatomy) -> list[tuple[str, str, Transform]]:
     return found
 
 
-def cord_method(settings: Settings) -> str:
-    """How a cord mask came to be, in a sentence."""
+def cord_method(settings: Settings, *, bold: bool = False) -> str:
+    """How a cord mask came to be, in a sentence; in a BOLD run CSF is known to be brighter than cord."""
     if settings.cord_seg == "sct":
         return "Segmented by sct_deepseg (Spinal Cord Toolbox)"
-    return "Segmented by CoSpine's network, outlines moved to the image's edges; Confidence per stored slice, 0-1"
+    known = ", CSF taken to be brighter than cord" if bold else ""
+    return f"Segmented by CoSpine's network, outlines moved to the image's edges{known}; Confidence per stored slice, 0-1"
 
 
 def write_placement(out: Derivatives, run: Run, placement: Placement, affine: NDArray, about: dict[str, Any]) -> list[Path]:

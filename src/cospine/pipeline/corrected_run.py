@@ -246,7 +246,7 @@ class CorrectedRun:
             regions = {name: mask for name, mask in (("brain", found.brain), ("cord", cord.mask)) if mask.any()}
             dvars = metrics.dvars(self.series.corrected(), found.brain | cord.mask)
             gain = {name: blur_gain(motion.matrices, mask, self.shift) for name, mask in regions.items()}
-            written = self.writer.masks(regions, cord, self.given, self.basis(), cord_method(settings))
+            written = self.writer.masks(regions, cord, self.given, self.basis(), cord_method(settings, bold=True))
             return RunMasks(found.brain, cord, dvars, gain), written
 
         after = [self.motion, self.undistorted, self.corrected]

@@ -103,12 +103,11 @@ def group_level(plan: GroupPlan, bids_dir: Path, output_dir: Path, listen: Liste
 def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: Listener) -> Answer:
     """Everything about one question but the correction over all of them."""
     analysis, settings = plan.analyses[number], plan.settings
-    stacks, notes = stacked(analysis, cord), ()
-    if settings.combat:
-        stacks, notes = harmonised(analysis, stacks)
+    measured = stacked(analysis, cord)
+    stacks, notes = harmonised(analysis, measured) if settings.combat else (measured, ())
     at = 0.8 * (number + 0.3) / len(plan.analyses)
     listen(Event("group", analysis.label, "permutations", at))
-    sets = region_sets(analysis.question.task, stacks, cord, settings)
+    sets = region_sets(analysis.question.task, measured, cord, settings)
     answer = replace(answer_of(analysis, stacks, settings), notes=notes)
     listen(Event("group", analysis.label, "regions", 0.8 * (number + 0.9) / len(plan.analyses)))
     means = regional(analysis.question.task, stacks, sets)
@@ -116,7 +115,8 @@ def _answered(plan: GroupPlan, number: int, cord: CordTemplate | None, listen: L
     sides = {name: laterality_of(one) for name, one in means.items() if name in ("spinal", "spheres")}
     side_tests = {name: tested_regions(difference, analysis.design, settings) for name, (_, _, difference) in sides.items()}
     runs = {name: values for name in ("spinal", "spheres") if name in sets and (values := run_values(analysis, sets, name))}
-    return answer.with_regions(stacks, sets, means, tests, sides, side_tests, runs)
+    # what is chosen in others must not have learnt from whom it is measured in
+    return answer.with_regions(measured, sets, means, tests, sides, side_tests, runs)
 
 
 def _by_family(answers: Sequence[Answer]) -> list[Answer]:

@@ -14,12 +14,15 @@ from cospine.space.cord_template import CordTemplate
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template
 from cospine.stats.brain_regions import brain_spheres, on_grid, tasks_like
-from cospine.stats.combat import combat
+from cospine.stats.combat import combat, too_few
 from cospine.stats.cord_regions import cord_regions
 from cospine.stats.regions import Region, RegionSet, laterality, level_name, level_system_of, region_means
 
 LEAST_SHARE = 0.8
 """Share of the people that must have measured a voxel; below it is masked, never filled (METHODS)."""
+
+_LEAST_VOXELS = 100
+"""That the same people measured, for ComBat to learn what their sites do."""
 
 # where the literature expects the two tasks of the protocol: horn, spinal segments
 _EXPECTED = {"pain": ("dorsal", (5, 6, 7)), "motor": ("ventral", (5, 6, 7, 8))}
@@ -109,7 +112,7 @@ def stacked(analysis: Analysis, cord: CordTemplate | None) -> dict[str, Stack]:
 def harmonised(analysis: Analysis, stacks: Mapping[str, Stack]) -> tuple[dict[str, Stack], tuple[str, ...]]:
     """Take shift and spread of sites out of everyone's maps by ComBat, in brain and cord apart.
 
-    Voxels that somebody has not measured leave the mask: what others measured there cannot stand in.
+    Voxels that the same people measured are harmonised together: what somebody has not measured is not made up.
 
     Returns
     -------
@@ -120,28 +123,47 @@ def harmonised(analysis: Analysis, stacks: Mapping[str, Stack]) -> tuple[dict[st
     Raises
     ------
     CoSpineError
-        When everybody has too few voxels in common.
+        When no voxels can be harmonised.
     """
-    sites = [one.site for one in analysis.people]
+    sites, keep = np.array([one.site for one in analysis.people]), analysis.design.beside_sites
     found, notes = {}, []
     for name, stack in stacks.items():
-        mask = stack.mask & (stack.count == len(sites))
-        if mask.sum() < 2:
+        measured = stack.values[:, stack.mask]
+        result = np.full_like(measured, np.nan)
+        spread: dict[str, list[NDArray[np.float64]]] = {}
+        for people, voxels in _measured_alike(np.isfinite(measured)):
+            if voxels.size >= _LEAST_VOXELS and not too_few(sites[people].tolist()):
+                part = combat(measured[np.ix_(people, voxels)], sites[people].tolist(), keep[people])
+                result[np.ix_(people, voxels)] = part.values
+                for site, one in zip(part.sites, part.spread, strict=True):
+                    spread.setdefault(site, []).append(one)
+        done = np.isfinite(result).any(axis=0)
+        if not done.any():
             raise CoSpineError(
-                f"everybody measured {mask.sum()} voxels of the {name}, of {stack.mask.sum()} that enough people measured",
+                f"nowhere in the {name} did the same people measure {_LEAST_VOXELS} voxels, three of them at each site",
                 f"{analysis.label}, --combat",
                 "leave out --combat, or exclude who measured little",
             )
-        result = combat(stack.values[:, mask], sites, analysis.design.beside_sites)
-        values = np.full_like(stack.values, np.nan)
-        values[:, mask] = result.values
+        mask, values = stack.mask.copy(), np.full_like(stack.values, np.nan)
+        mask[stack.mask] = done
+        values[:, mask] = result[:, done]
         found[name] = replace(stack, values=values, mask=mask)
-        spread = ", ".join(f"{site} {np.median(one):.2f}" for site, one in zip(result.sites, result.spread, strict=True))
+        said = ", ".join(f"{site} {np.median(np.concatenate(one)):.2f}" for site, one in sorted(spread.items()))
         notes.append(
-            f"Sites were harmonised by ComBat in the {name} (spread within a site over that of all, median of voxels: {spread}); "
-            f"{stack.mask.sum() - mask.sum()} of {stack.mask.sum()} voxels, which not everybody measured, were left out."
+            f"Sites were harmonised by ComBat in the {name} (spread within a site over that of all, median of voxels: {said}); "
+            f"{(~done).sum()} of {done.size} voxels, measured by people as few others were, were left out. "
+            "Reliability over runs, effect sizes and coupling are of the maps as measured."
         )
     return found, tuple(notes)
+
+
+def _measured_alike(known: NDArray[np.bool_]) -> list[tuple[NDArray[np.int_], NDArray[np.int_]]]:
+    """Voxels (columns of `known`, people x voxels) that the same people measured: these people, those voxels."""
+    packed = np.ascontiguousarray(np.packbits(known, axis=0).T)
+    _, first, number = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(number.ravel(), kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(number.ravel()))[:-1])
+    return [(np.flatnonzero(known[:, one]), voxels) for one, voxels in zip(first, parts, strict=True)]
 
 
 def template_mask(region: str, grid: Grid, cord: CordTemplate | None) -> NDArray[np.bool_]:

@@ -370,7 +370,7 @@ def _write_maps(files: GroupFiles, answer: Answer, maps: Maps, settings: GroupSe
         "FamilyWiseOver": list(answer.maps),
         "ContrastsCorrectedFor": answer.contrasts,
         "ClusterFormingP": settings.cluster_p,
-        "LeastShareOfPeople": 1.0 if settings.combat else LEAST_SHARE,
+        "LeastShareOfPeople": LEAST_SHARE,
         "OutsideOfTheMask": "0; 1 in maps of p",
         **{name: _common(sidecars, name) for name in ("Model", "HRF", "Smoothing_mm")},
         **({"CordTemplate": cord.source} if maps.region == "cord" and cord is not None else {}),

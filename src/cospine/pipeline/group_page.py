@@ -46,7 +46,7 @@ def group_page(
     text = group_methods(
         __version__, regions=regions, rules=rules_text(settings), test=answers[0].analysis.design.said,
         permutations=max(one.permutations for one in answers), cluster_p=settings.cluster_p,
-        template="" if cord is None else cord.source, coupling=bool(couplings),
+        template="" if cord is None else cord.source, coupling=bool(couplings), combat=settings.combat,
     )  # fmt: skip
     members = plan.inputs.members
     report = GroupReport(

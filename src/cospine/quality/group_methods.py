@@ -21,6 +21,14 @@ _CADOTTE = (
     "doi:10.3174/ajnr.A4192"
 )
 _IGLEWICZ = "Iglewicz B, Hoaglin D (1993) How to detect and handle outliers. ASQC Quality Press."
+_JOHNSON = (
+    "Johnson WE, Li C, Rabinovic A (2007) Adjusting batch effects in microarray expression data using empirical Bayes methods. "
+    "Biostatistics 8:118–127. doi:10.1093/biostatistics/kxj037"
+)
+_FORTIN = (
+    "Fortin JP, Cullen N, Sheline YI, et al. (2018) Harmonization of cortical thickness measurements across scanners and sites. "
+    "NeuroImage 167:104–120. doi:10.1016/j.neuroimage.2017.11.024"
+)
 _TAYLOR = (
     "Taylor PA, Reynolds RC, Calhoun V, Gonzalez-Castillo J, Handwerker DA, Bandettini PA, Mejia AF, Chen G (2023) Highlight "
     "results, don't hide them. NeuroImage 274:120138. doi:10.1016/j.neuroimage.2023.120138"
@@ -37,6 +45,7 @@ def group_methods(
     cluster_p: float,
     template: str,
     coupling: bool,
+    combat: bool = False,
 ) -> MethodsText:
     """Paragraphs for one execution.
 
@@ -56,6 +65,8 @@ def group_methods(
         Of the cord; empty without it.
     coupling : bool
         Whether tables of coupling were analysed.
+    combat : bool
+        Whether sites were harmonised.
     """
     both = len(regions) > 1
     where = {"brain": "the brain in MNI152NLin2009aSym", "cord": "the cord in PAM50"}
@@ -79,6 +90,13 @@ def group_methods(
             "1993)."
         ),
     ]
+    if combat:
+        paragraphs.insert(
+            1,
+            "Shift and spread of each voxel at each site were taken out of everybody's maps by ComBat (Johnson 2007; Fortin "
+            "2018), with groups and covariates in its model; the spread within sites was divided by people less sites. "
+            "Reliability, effect sizes and coupling are of the maps as measured.",
+        )
     citations = [_WINKLER, _TFCE, _EKLUND, _HOLM, _TAYLOR, _IGLEWICZ]
     if "cord" in regions:
         paragraphs.append(
@@ -87,6 +105,8 @@ def group_methods(
             "(Cadotte 2015)."
         )
         citations.append(_CADOTTE)
+    if combat:
+        citations += [_JOHNSON, _FORTIN]
     if coupling:
         paragraphs.append(
             "Coupling between regions was averaged over people after Fisher's transformation and tested by sign flips of whole "

@@ -6,9 +6,9 @@ learns from all voxels how much of what a few people at a site show in one voxel
 
 The kept package that runs with NumPy 2 (combatlearn 2.3) takes its priors over sites in each voxel, where the paper takes them
 over voxels at each site: with two sites it leaves much of their difference. neuroCombat, by the authors, needs NumPy below 2; its
-numbers are the oracle of this module's tests. One thing differs: the spread that everybody is given is the unbiased one (people
-less columns of the model). The authors divide by the people, after which a group of 18 seems 6 % less variable than it is, and
-its mean is found significant in 14 % of groups without an effect.
+numbers are the oracle of this module's tests. One thing differs: the authors give everybody a spread divided by the people, where
+that of each site is divided by its people less one. A group of 18 then seems 6 % less variable than it is, and its mean is found
+significant in 14 % of groups without an effect. Here both are divided by people less sites.
 
 References
 ----------
@@ -67,7 +67,7 @@ def combat(values: ArrayLike, sites: Sequence, keep: ArrayLike | None = None) ->
     Returns
     -------
     Harmonised
-        Columns that do not vary within sites are given back as they came.
+        Columns that do not vary at one of the sites are given back as they came.
 
     Raises
     ------
@@ -87,9 +87,10 @@ def combat(values: ArrayLike, sites: Sequence, keep: ArrayLike | None = None) ->
     # what everybody would have at the mean over all people's sites
     common = people / len(data) @ coefficients[: len(labels)] + kept @ coefficients[len(labels) :]
     within = np.mean((data - design @ coefficients) ** 2, axis=0)
-    varies = within > 1e-12 * np.maximum(np.mean(data**2, axis=0), np.finfo(float).tiny)
+    alike = 1e-12 * np.maximum(np.mean(data**2, axis=0), np.finfo(float).tiny)
+    varies = np.min([within, *(data[numbers == k].var(axis=0) for k in range(len(labels)))], axis=0) > alike
     scale = np.sqrt(np.where(varies, within, 1.0))
-    unbiased = scale * np.sqrt(len(data) / (len(data) - np.linalg.matrix_rank(design)))
+    given = scale * np.sqrt(len(data) / (len(data) - len(labels)))
     z = (data - common) / scale
     shift, spread = np.zeros((len(labels), data.shape[1])), np.ones((len(labels), data.shape[1]))
     result = data.copy()
@@ -97,7 +98,7 @@ def combat(values: ArrayLike, sites: Sequence, keep: ArrayLike | None = None) ->
         here = numbers == k
         shift[k, varies], variance = _shrunk(z[np.ix_(here, varies)])
         spread[k, varies] = np.sqrt(variance)
-        result[here] = np.where(varies, (z[here] - shift[k]) / spread[k] * unbiased + common[here], data[here])
+        result[here] = np.where(varies, (z[here] - shift[k]) / spread[k] * given + common[here], data[here])
     return Harmonised(result, tuple(labels.tolist()), shift, spread)
 
 
