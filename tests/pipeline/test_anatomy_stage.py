@@ -79,7 +79,7 @@ def test_cord_of_the_run_lies_on_the_true_one(func: Path, truth: Path) -> None:
     true, _ = load(truth / "func" / f"{PREFIX}_label-SC_mask.nii.gz")
     per = slicewise_dice(found > 0, true > 0.5)
     # 5 voxels of 2 mm across, and a layer of CSF that such voxels do not resolve
-    assert np.median(per) > 0.75
+    assert np.median(per) > 0.7
     assert 0.8 < (found > 0).sum() / (true > 0.5).sum() < 1.25
     brain, _ = load(func / f"{PREFIX}_desc-brain_mask.nii.gz")
     assert not ((found > 0) & (brain > 0)).any()
