@@ -152,8 +152,8 @@ def harmonised(analysis: Analysis, stacks: Mapping[str, Stack]) -> tuple[dict[st
         notes.append(
             f"Sites were harmonised by ComBat in the {name} (spread within a site over that of all, median of voxels: {said}); "
             f"{(~done).sum()} of {done.size} voxels, measured by people as few others were, were left out. "
-            "Reliability over runs, effect sizes and coupling are of the maps as measured. Simulated groups without an effect, one "
-            "of two sites twice as variable, are significant in 4-8 % (one sample) or 1-2 % (two groups) at a nominal 5 %."
+            "Reliability over runs, effect sizes and coupling are of the maps as measured. Simulated groups without an effect, "
+            "one of two sites twice as variable, are significant in 4-8 % (one sample) or 1-2 % (two groups) at a nominal 5 %."
         )
     return found, tuple(notes)
 
