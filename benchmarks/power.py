@@ -36,7 +36,7 @@ from scipy.stats import t as t_distribution
 
 from cospine.bids import read_tsv
 from cospine.motion.handover import acquisition_times
-from cospine.pipeline.group_analysis import cord_sets, expected_horns
+from cospine.pipeline.group_analysis import cord_sets, expected_horns, template_mask
 from cospine.signal.drift import cosine_drift
 from cospine.signal.smoothing import smooth_within
 from cospine.space.cord_template import parametric_cord_template
@@ -232,9 +232,8 @@ def carried(person: Person, task: str, grid: Grid) -> NDArray[np.float32]:
     there = [carried_plainly(person, task, grid, part * (cord > 0), native) for part in (image, np.ones_like(image))]
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(there[1] > 0, there[0] / there[1], np.nan)
-    target = parametric_cord_template()
-    inside = map_coordinates(target.cord, target.grid.to_voxel(grid.to_ras(np.argwhere(np.ones(grid.shape)))).T, order=1)
-    return smooth_within(values, (inside.reshape(grid.shape) >= 0.5) & np.isfinite(values), SMOOTHING_MM, grid.voxel_mm)
+    inside = template_mask("cord", grid, parametric_cord_template())
+    return smooth_within(values, inside & np.isfinite(values), SMOOTHING_MM, grid.voxel_mm)
 
 
 def in_units_of_maps(person: Person, task: str, contrast: str) -> float:
@@ -273,15 +272,12 @@ def template_horn(
     cord, _ = read(person.truth(f"*task-{task}*_label-SC_mask.nii.gz"))
     template = parametric_cord_template()
     regions = cord_sets(grid, template)["spinal"]
-    segment = np.isin(regions.labels, [one.number for one in regions.regions if one.name.endswith(horn.split("_")[-1])])
-    points = grid.to_ras(np.argwhere(np.ones(grid.shape, bool))).reshape(*grid.shape, 3)
-    axis = np.interp(points[..., 2], *template.centre_line[np.argsort(template.centre_line[:, 2])][:, [2, 1]].T)
-    middle = segment & (np.abs(points[..., 1] - axis) < 1) & (np.abs(points[..., 0] - template.centre_line[:, 0].mean()) < 3)
+    whole = template_mask("cord", grid, template) & regions.mask(horn).any(axis=(0, 1))
     index = np.stack([carried_plainly(person, task, grid, one, native) for one in np.indices(effect.shape)], axis=-1)
     places = index[regions.mask(horn)]
     moved = places.copy()
     for k in np.unique(np.rint(places[:, 2]).astype(int)):
-        here, centre = np.rint(places[:, 2]) == k, index[middle & (np.rint(index[..., 2]) == k)]
+        here, centre = np.rint(places[:, 2]) == k, index[whole & (np.rint(index[..., 2]) == k)]
         if cord[..., k].any() and len(centre):
             moved[here, :2] += np.argwhere(cord[..., k] > 0).mean(axis=0) - centre[:, :2].mean(axis=0)
     found = []

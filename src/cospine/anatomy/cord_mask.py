@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.anatomy.canal import Canal, find_canal
-from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER, segment_cord
+from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER, CordSegmentation, no_cord, segment_cord
 from cospine.space.grid import Grid
 
 _WEIGHT_RADIUS_MM = 10.0
@@ -69,13 +69,18 @@ def find_cord(mean: NDArray, grid: Grid, brain: NDArray, slice_axis: int = 2) ->
         return _nothing(grid, "slices are not axial: the cord has no cross-section in them")
     if slice_axis != 2:
         return _nothing(grid, f"slices are stacked along voxel axis {'ij'[slice_axis]}; cord motion needs them along k")
+    found, canal = segment_bold(mean, grid, np.asarray(brain, dtype=bool))
+    if not found.found:
+        return _nothing(grid, canal.reason or f"a canal, but no cord in it: {found.reason}")
+    return _about(found.mask, found.soft, found.confidence, grid, canal)
+
+
+def segment_bold(mean: NDArray, grid: Grid, brain: NDArray[np.bool_]) -> tuple[CordSegmentation, Canal]:
+    """The cord of a mean BOLD volume, looked for in its canal alone, and that canal; parameters as in `find_cord`."""
     canal = find_canal(mean, grid, brain)
     if canal.reason:
-        return _nothing(grid, canal.reason)
-    found = segment_cord(mean, grid, np.asarray(brain, dtype=bool), canal.points(grid), csf_brighter=BOLD_CSF_BRIGHTER)
-    if not found.found:
-        return _nothing(grid, f"a canal, but no cord in it: {found.reason}")
-    return _about(found.mask, found.soft, found.confidence, grid, canal)
+        return no_cord(grid, canal.reason), canal
+    return segment_cord(mean, grid, brain, canal.points(grid), csf_brighter=BOLD_CSF_BRIGHTER), canal
 
 
 def mask_geometry(mask: NDArray, grid: Grid) -> CordMask:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cospine.anatomy.canal import find_canal
-from cospine.anatomy.segmentation import BOLD_CSF_BRIGHTER, CordSegmentation, given_segmentation, no_cord, segment_cord
+from cospine.anatomy.cord_mask import segment_bold
+from cospine.anatomy.segmentation import CordSegmentation, given_segmentation, no_cord
 from cospine.pipeline.coupling_stage import RunCoupling
 from cospine.pipeline.field_stage import Choice, Distortion
 from cospine.pipeline.motion_stage import Motion
@@ -108,11 +108,7 @@ def cord_of(
         return given_segmentation(given, grid)
     if settings.cord_seg == "sct":
         return given_segmentation(segment_with_sct(mean, grid) & ~brain, grid)
-    canal = find_canal(mean, grid, brain)
-    if canal.reason:
-        found = no_cord(grid, canal.reason)
-    else:
-        found = segment_cord(mean, grid, brain, canal.points(grid), csf_brighter=BOLD_CSF_BRIGHTER)
+    found, _ = segment_bold(mean, grid, brain)
     if found.found:
         return found
     logger.warning("no cord was found in the corrected mean (%s): the mask of the distorted one is used", found.reason)

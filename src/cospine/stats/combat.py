@@ -75,10 +75,11 @@ def combat(values: ArrayLike, sites: Sequence, keep: ArrayLike | None = None) ->
         Sizes do not fit, values are not finite, there is one site, or one of fewer than `FEWEST_AT_SITE` people.
     """
     data = np.asarray(values, dtype=np.float64)
-    labels, numbers = np.unique(np.asarray(sites).astype(str), return_inverse=True)
+    places = np.asarray(sites).astype(str)
+    labels, numbers = np.unique(places, return_inverse=True)
     kept = np.empty((len(data), 0)) if keep is None else np.asarray(keep, dtype=np.float64)
     _refuse(data, numbers, kept)
-    if fault := too_few(np.asarray(sites).astype(str).tolist()):
+    if fault := too_few(places.tolist()):
         raise CoSpineError(fault, "ComBat", "Leave ComBat out, or exclude the people of that site")
     at = (numbers[:, None] == np.arange(len(labels))).astype(np.float64)
     design = np.column_stack([at, kept])
@@ -112,13 +113,13 @@ def too_few(sites: Sequence[str]) -> str:
 
 
 def _refuse(data: NDArray[np.float64], numbers: NDArray[np.int_], kept: NDArray[np.float64]) -> None:
-    faults = []
+    fault = ""
     if data.ndim != 2 or numbers.shape != data.shape[:1] or kept.ndim != 2 or len(kept) != len(data):
-        faults.append(f"values {data.shape}, {numbers.size} sites and columns to keep {kept.shape} are not of the same people")
+        fault = f"values {data.shape}, {numbers.size} sites and columns to keep {kept.shape} are not of the same people"
     elif not (np.isfinite(data).all() and np.isfinite(kept).all()):
-        faults.append("values or columns to keep are not finite")
-    if faults:
-        raise CoSpineError("; ".join(faults), "ComBat", "Give one row a person, and only what everybody has")
+        fault = "values or columns to keep are not finite"
+    if fault:
+        raise CoSpineError(fault, "ComBat", "Give one row a person, and only what everybody has")
 
 
 def _shrunk(z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
