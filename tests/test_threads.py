@@ -71,7 +71,7 @@ def networks() -> dict[str, str]:
 
 def costs() -> dict[str, str]:
     """What the field's cost is summed to: it decides which step is taken."""
-    from cospine.field.kernels import roughness, steepness
+    from cospine.field.smoothness import roughness, steepness
 
     rng = np.random.default_rng(2)
     u, stiff = rng.normal(size=(37, 40, 41)).astype(np.float32), rng.random((37, 40, 41), dtype=np.float32)

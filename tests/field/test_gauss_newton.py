@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.field import kernels
+from cospine.field import normal_equations, smoothness, unwarp_kernels
 from cospine.field.gauss_newton import Level, improve
 from cospine.space.bspline import coefficients
 
@@ -49,7 +49,7 @@ def jacobian(a: NDArray, c: NDArray, e: NDArray) -> NDArray[np.float64]:
     return out
 
 
-def smoothness(stiff: NDArray, alpha: NDArray, h: NDArray) -> NDArray[np.float64]:
+def smooth(stiff: NDArray, alpha: NDArray, h: NDArray) -> NDArray[np.float64]:
     """Matrix whose quadratic form sums weighted squared differences of neighbours."""
     number = np.arange(stiff.size).reshape(SHAPE)
     out = np.zeros((stiff.size, stiff.size))
@@ -66,13 +66,13 @@ def smoothness(stiff: NDArray, alpha: NDArray, h: NDArray) -> NDArray[np.float64
 def dense(system: dict[str, NDArray], alpha: NDArray, damping: float) -> NDArray[np.float64]:
     j = jacobian(system["a"], system["c"], system["e"])
     data = j.T @ (system["w"].ravel()[:, None] * j)
-    return data + smoothness(system["stiff"], alpha, system["h"]) + damping * np.eye(len(j))
+    return data + smooth(system["stiff"], alpha, system["h"]) + damping * np.eye(len(j))
 
 
 def times(d: NDArray, system: dict[str, NDArray], damping: float = 0.3) -> NDArray[np.float32]:
     a, c, e, w, h, stiff = system.values()
     out, along = np.empty_like(d), np.empty_like(d)
-    kernels.normal_times(d, a, c, e, w, h, ALPHA, stiff, np.float32(damping), along, np.empty_like(e), out)
+    normal_equations.normal_times(d, a, c, e, w, h, ALPHA, stiff, np.float32(damping), along, np.empty_like(e), out)
     return out
 
 
@@ -98,8 +98,8 @@ def test_lines_are_solved_exactly(crossed: bool) -> None:
     right = random(np.random.default_rng(2))
     a, c, e, w, h, stiff = system.values()
     diagonal, first, second, out = (np.empty(SHAPE, np.float32) for _ in range(4))
-    kernels.factorise(a, c, e, w, h, alpha, stiff, np.float32(0.3), diagonal, first, second)
-    kernels.solve_lines(diagonal, first, second, right, out)
+    normal_equations.factorise(a, c, e, w, h, alpha, stiff, np.float32(0.3), diagonal, first, second)
+    normal_equations.solve_lines(diagonal, first, second, right, out)
     assert diagonal.min() > 0
     np.testing.assert_allclose(out.ravel(), np.linalg.solve(matrix, right.ravel()), atol=1e-4)
 
@@ -108,12 +108,12 @@ def test_lines_are_solved_exactly(crossed: bool) -> None:
 def test_preconditioner_is_positive_definite_with_smoothness_across(crossed: bool) -> None:
     a, c, e, w, h, stiff = linear(crossed, 3).values()
     factors = [np.empty(SHAPE, np.float32) for _ in range(3)]
-    kernels.factorise(a, c, e, w, h, ALPHA, stiff, np.float32(0.01), *factors)
+    normal_equations.factorise(a, c, e, w, h, ALPHA, stiff, np.float32(0.01), *factors)
     assert factors[0].min() > 0
     inverse = np.empty((a.size, a.size))
     for n, unit in enumerate(np.eye(a.size, dtype=np.float32)):
         out = np.empty(SHAPE, np.float32)
-        kernels.solve_lines(*factors, unit.reshape(SHAPE), out)
+        normal_equations.solve_lines(*factors, unit.reshape(SHAPE), out)
         inverse[:, n] = out.ravel()
     np.testing.assert_allclose(inverse, inverse.T, atol=1e-5 * abs(inverse).max())
     assert np.linalg.eigvalsh((inverse + inverse.T) / 2).min() > 0
@@ -146,15 +146,15 @@ def test_gradient_is_that_of_the_cost(crossed: bool) -> None:
 
     def cost(u: NDArray[np.float32]) -> float:
         v1, s1, v2, s2 = (np.empty(shape, np.float32) for _ in range(4))
-        kernels.unwarp_still(first, u, Q1, v1, s1)
-        kernels.unwarp_moved(second, u, Q2, base, still, np.ones(shape, np.float32), v2, s2, none)
-        kernels.linearise(u, Q1, v1, s1, Q2, m2, v2, s2, residual, mean, a, c, e)
+        unwarp_kernels.unwarp_still(first, u, Q1, v1, s1)
+        unwarp_kernels.unwarp_moved(second, u, Q2, base, still, np.ones(shape, np.float32), v2, s2, none)
+        unwarp_kernels.linearise(u, Q1, v1, s1, Q2, m2, v2, s2, residual, mean, a, c, e)
         data = 0.5 * float((w.astype(float) * residual.astype(float) ** 2).sum())
-        return data + kernels.roughness(u, ALPHA, stiff) + kernels.steepness(u, strength, free, barrier, curved)
+        return data + smoothness.roughness(u, ALPHA, stiff) + smoothness.steepness(u, strength, free, barrier, curved)
 
     cost(u)
     found, along = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    kernels.gradient(u, w * residual, a, c, e, barrier, ALPHA, stiff, along, np.empty_like(e), found)
+    normal_equations.gradient(u, w * residual, a, c, e, barrier, ALPHA, stiff, along, np.empty_like(e), found)
     assert np.count_nonzero(barrier) > 50
     for _ in range(4):
         change = random(rng, *shape)
@@ -167,11 +167,11 @@ def test_stiffness_is_cauchys_weight() -> None:
     """1 / (1 + slope^2) of expected slopes: 1 on a plateau, 0.5 where the slope is what is expected."""
     flat = np.full(SHAPE, 3, np.float32)
     out = np.empty(SHAPE, np.float32)
-    kernels.stiffness(flat, ALPHA, out)
+    smoothness.stiffness(flat, ALPHA, out)
     np.testing.assert_array_equal(out, 1)
     for axis in range(3):
         ramp = (np.indices(SHAPE)[axis] / np.sqrt(ALPHA[axis])).astype(np.float32)
-        kernels.stiffness(ramp, ALPHA, out)
+        smoothness.stiffness(ramp, ALPHA, out)
         np.testing.assert_allclose(np.take(out, range(1, SHAPE[axis] - 1), axis), 0.5, rtol=1e-5)
         assert (np.take(out, [0, -1], axis) > 0.5).all()  # half a difference at the ends
 
@@ -180,7 +180,7 @@ def test_steepness_costs_only_beyond_the_free_slope() -> None:
     u = np.zeros((1, 5, 1), np.float32)
     u[0, :, 0] = [0, 0.5, 1.5, 1.5, 0.7]
     first, second = np.empty_like(u), np.empty_like(u)
-    value = kernels.steepness(u, np.float32(10), np.float32(0.6), first, second)
+    value = smoothness.steepness(u, np.float32(10), np.float32(0.6), first, second)
     assert value == pytest.approx(5 * (0.4**2 + 0.2**2), rel=1e-5)
     np.testing.assert_allclose(first.ravel(), [0, 4, 0, -2, 0], atol=1e-5)
     np.testing.assert_array_equal(second.ravel(), [0, 10, 0, 10, 0])
@@ -192,22 +192,22 @@ def test_slopes_are_limited_where_they_are_too_steep_and_only_there() -> None:
     u[:, 12] += 5
     u[2] = 0.02 * np.arange(20)[:, None]
     out = np.empty_like(u)
-    kernels.limit_slopes(u, np.float32(0.75), out)
+    smoothness.limit_slopes(u, np.float32(0.75), out)
     assert np.abs(np.diff(u, axis=1)).max() > 3
     assert np.abs(np.diff(out, axis=1)).max() < 0.75 + 1e-5
     np.testing.assert_array_equal(out[2], u[2])
     spike = np.zeros((1, 9, 1), np.float32)
     spike[0, 4] = 2
     out = np.empty_like(spike)
-    kernels.limit_slopes(spike, np.float32(1), out)
+    smoothness.limit_slopes(spike, np.float32(1), out)
     np.testing.assert_allclose(out.ravel(), [0, 0, 0, 0.5, 1.5, 0.5, 0, 0, 0])  # midway between a spike of 1 and a roof
 
 
 def test_roughness_is_the_quadratic_form() -> None:
     rng = np.random.default_rng(6)
     u, stiff = random(rng), rng.uniform(0.2, 1, SHAPE).astype(np.float32)
-    matrix = smoothness(stiff, ALPHA, np.zeros(SHAPE))
-    assert kernels.roughness(u, ALPHA, stiff) == pytest.approx(0.5 * u.ravel() @ matrix @ u.ravel(), rel=1e-5)
+    matrix = smooth(stiff, ALPHA, np.zeros(SHAPE))
+    assert smoothness.roughness(u, ALPHA, stiff) == pytest.approx(0.5 * u.ravel() @ matrix @ u.ravel(), rel=1e-5)
 
 
 def test_unwarping_is_spline_interpolation() -> None:
@@ -228,7 +228,7 @@ def test_unwarping_is_spline_interpolation() -> None:
     within = np.all([(x > 1) & (x < n - 2) for x, n in zip(at, shape, strict=True)], axis=0)
     value, slope = np.empty(shape, np.float32), np.empty(shape, np.float32)
     across = np.empty((2, *shape), np.float32)
-    kernels.unwarp_moved(coefficients(image), u, Q2, base, turn, share, value, slope, across)
+    unwarp_kernels.unwarp_moved(coefficients(image), u, Q2, base, turn, share, value, slope, across)
     expected = ndimage.map_coordinates(image.astype(float), at, order=3, mode="mirror")
     assert within.sum() > 300
     np.testing.assert_allclose(value[within], expected[within], atol=1e-4)
@@ -238,10 +238,10 @@ def test_unwarping_is_spline_interpolation() -> None:
         ends = [ndimage.map_coordinates(image.astype(float), at + sign * step, order=3, mode="mirror") for sign in (1, -1)]
         np.testing.assert_allclose(found[within], (ends[0] - ends[1])[within] / 2e-3, atol=2e-3)
     plain = np.empty(shape, np.float32)
-    kernels.unwarp_moved(coefficients(image), u, Q2, base, turn, share, plain, slope, np.empty((0, 0, 0, 0), np.float32))
+    unwarp_kernels.unwarp_moved(coefficients(image), u, Q2, base, turn, share, plain, slope, np.empty((0, 0, 0, 0), np.float32))
     np.testing.assert_allclose(plain, value, atol=1e-5)
     still_value, still_slope = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    kernels.unwarp_still(coefficients(image, along_y=True), u, Q2, still_value, still_slope)
+    unwarp_kernels.unwarp_still(coefficients(image, along_y=True), u, Q2, still_value, still_slope)
     index[1] = np.clip(index[1] + Q2 * u, 0, shape[1] - 1)
     np.testing.assert_allclose(
         still_value, ndimage.map_coordinates(image.astype(float), index, order=3, mode="mirror"), atol=1e-4
@@ -254,7 +254,7 @@ def test_weights_fall_to_zero_beyond_the_image() -> None:
     u[0, :, 0] = [-0.5, 0, 0, 0.5]
     local, a, w = np.full_like(u, 2), np.zeros_like(u), np.empty_like(u)
     a[0, 2] = 3
-    kernels.weigh(local, a, u, Q1, np.float32(-1), np.float32(0.05), np.float32(0.1), np.float32(0.1), w)
+    unwarp_kernels.weigh(local, a, u, Q1, np.float32(-1), np.float32(0.05), np.float32(0.1), np.float32(0.1), w)
     plain = 0.05**2 * (2**2 + 0.1**2)
     np.testing.assert_allclose(w.ravel(), [0, 1 / plain, 1 / (plain + 0.3**2), 0], rtol=1e-5)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.field import kernels
+from cospine.field import normal_equations, smoothness, unwarp_kernels
 from cospine.space.bspline import coefficients
 from cospine.space.transform import rigid_matrix
 
@@ -47,7 +47,7 @@ class Level:
     voxels_per_hz : float
         Of u.
     edge : float
-        Share of an edge that no shift explains, see `kernels.weigh`.
+        Share of an edge that no shift explains, see `unwarp_kernels.weigh`.
     """
 
     images: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
@@ -84,10 +84,10 @@ class Unwarper:
         level = self._level
         value1, slope1, value2, slope2 = (np.empty_like(u) for _ in range(4))
         gradient = np.empty((2, *u.shape) if across else (0, 0, 0, 0), np.float32)
-        kernels.unwarp_still(self._first, u, np.float32(level.q[0]), value1, slope1)
+        unwarp_kernels.unwarp_still(self._first, u, np.float32(level.q[0]), value1, slope1)
         base = (self._into @ level.affines[0])[:3].astype(np.float32)
         turn = (self._into @ (rigid_matrix(pose, pivot) - np.eye(4)) @ level.affines[0])[:3].astype(np.float32)
-        kernels.unwarp_moved(self._second, u, np.float32(level.q[1]), base, turn, level.share, value2, slope2, gradient)
+        unwarp_kernels.unwarp_moved(self._second, u, np.float32(level.q[1]), base, turn, level.share, value2, slope2, gradient)
         return value1, slope1, value2, slope2, gradient
 
     def corrected(self, u: NDArray, pose: NDArray, pivot: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -132,13 +132,13 @@ def improve(
 
     def evaluate(u: NDArray, pose: NDArray, *, across: bool) -> NDArray[np.float32]:
         value1, slope1, value2, slope2, gradient = unwarp(u, pose, pivot, across=across)
-        kernels.linearise(u, q1, value1, slope1, q2, m2, value2, slope2, residual, mean, a, c, e)
+        unwarp_kernels.linearise(u, q1, value1, slope1, q2, m2, value2, slope2, residual, mean, a, c, e)
         return gradient
 
     def cost(u: NDArray) -> float:
         data = 0.5 * float(np.vdot(w * residual, residual))
-        bent = kernels.roughness(u - start, alpha, stiff)
-        return data + bent + kernels.steepness(u, np.float32(_STIFFENING), steepest, first, curved)
+        bent = smoothness.roughness(u - start, alpha, stiff)
+        return data + bent + smoothness.steepness(u, np.float32(_STIFFENING), steepest, first, curved)
 
     damping = 1.0
     local = np.empty(0)
@@ -146,7 +146,7 @@ def improve(
     for step in range(steps):
         if step in (0, 3):  # the local mean hardly changes
             local = ndimage.gaussian_filter(np.maximum(mean, 0), _LOCAL_MM / 2.355 / level.voxel_mm, mode="nearest")
-        kernels.weigh(local, a, u, q1, reach2, np.float32(_NOISE), np.float32(_FLOOR), np.float32(level.edge), w)
+        unwarp_kernels.weigh(local, a, u, q1, reach2, np.float32(_NOISE), np.float32(_FLOOR), np.float32(level.edge), w)
         if step >= _TRUSTED_AFTER:
             w /= 1 + w * residual * residual / np.float32(_OUTLIER**2)
         turning = moving and step >= _TRUSTED_AFTER
@@ -156,11 +156,11 @@ def improve(
             u = _taken_up(level, u, pose, turned, pivot)
             pose = turned
             evaluate(u, pose, across=False)
-        kernels.stiffness(u, alpha, stiff)
+        smoothness.stiffness(u, alpha, stiff)
         before = cost(u)
         right = np.empty(shape, np.float32)
         scratch = (np.empty(shape, np.float32), np.empty_like(e))
-        kernels.gradient(u - start, w * residual, a, c, e, first, alpha, stiff, *scratch, right)
+        normal_equations.gradient(u - start, w * residual, a, c, e, first, alpha, stiff, *scratch, right)
         np.negative(right, out=right)
         delta = _solved(a, c, e, w, curved, alpha, stiff, np.float32(damping), right, cg_steps)
         size = 1.0
@@ -184,15 +184,15 @@ def _solved(
     """Solution of the normal equations by preconditioned conjugate gradients (Hestenes & Stiefel 1952)."""
     diagonal, one, two, z, times, along = (np.empty(right.shape, np.float32) for _ in range(6))
     beside = np.empty_like(e)
-    kernels.factorise(a, c, e, w, curved, alpha, stiff, damping, diagonal, one, two)
+    normal_equations.factorise(a, c, e, w, curved, alpha, stiff, damping, diagonal, one, two)
     x = np.zeros_like(right)
     rest = right.copy()
-    kernels.solve_lines(diagonal, one, two, rest, z)
+    normal_equations.solve_lines(diagonal, one, two, rest, z)
     direction = z.copy()
     energy = np.vdot(rest, z)
     enough = _CG_TOLERANCE**2 * np.vdot(rest, rest)
     for _ in range(most):
-        kernels.normal_times(direction, a, c, e, w, curved, alpha, stiff, damping, along, beside, times)
+        normal_equations.normal_times(direction, a, c, e, w, curved, alpha, stiff, damping, along, beside, times)
         curvature = np.vdot(direction, times)
         if curvature <= 0:  # nothing left to gain in single precision
             break
@@ -200,7 +200,7 @@ def _solved(
         rest -= energy / curvature * times
         if np.vdot(rest, rest) <= enough:
             break
-        kernels.solve_lines(diagonal, one, two, rest, z)
+        normal_equations.solve_lines(diagonal, one, two, rest, z)
         newer = np.vdot(rest, z)
         direction *= newer / energy
         direction += z

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.errors import CoSpineError
-from cospine.field import kernels
+from cospine.field import smoothness
 from cospine.field.encoding import Encoding
 from cospine.field.gauss_newton import Level, Unwarper, improve
 from cospine.register.rigid import register_rigid
@@ -340,10 +340,10 @@ def _refined(u: NDArray, coarse: Level, fine: Level) -> NDArray[np.float32]:
 def _bounded(u: NDArray[np.float32], most: float, crossed: bool) -> NDArray[np.float32]:
     """Displacement whose steps from voxel to voxel are nowhere larger than `most`, along r too where that is encoded."""
     out = np.empty_like(u)
-    kernels.limit_slopes(u, np.float32(most), out)
+    smoothness.limit_slopes(u, np.float32(most), out)
     if crossed:
         turned = np.ascontiguousarray(out.transpose(0, 2, 1))
         limited = np.empty_like(turned)
-        kernels.limit_slopes(turned, np.float32(most), limited)
+        smoothness.limit_slopes(turned, np.float32(most), limited)
         out = np.ascontiguousarray(limited.transpose(0, 2, 1))
     return out

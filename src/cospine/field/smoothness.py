@@ -1,0 +1,97 @@
+"""What is expected of a displacement before any image is seen: flat in most places, and steps that leave its Jacobian positive.
+
+Arrays are C-contiguous float32 (s, p, r), p the phase-encoding axis; displacements are in voxels along it.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+_HALF, _ONE, _ZERO = np.float32(0.5), np.float32(1), np.float32(0)
+
+
+@njit(cache=True)
+def _total(sums):
+    """Sum in the order in which they stand: in a parallel kernel `.sum()` adds up as many parts as there are threads."""
+    total = 0.0
+    for s in range(sums.size):
+        total += sums[s]
+    return total
+
+
+@njit(cache=True, parallel=True)
+def stiffness(u, alpha, out):
+    """How much the smoothness of each voxel counts: 1 where u is flat, 1 / (1 + |grad u|^2) with the gradient in expected ones.
+
+    Fields are flat in most of the body and steep beside air: their gradients have heavy tails. Weights of Cauchy's distribution,
+    taken at the present u.
+    """
+    ns, n, nr = u.shape
+    for s in prange(ns):
+        for y in range(n):
+            for r in range(nr):
+                ds = (u[min(s + 1, ns - 1), y, r] - u[max(s - 1, 0), y, r]) * _HALF
+                dp = (u[s, min(y + 1, n - 1), r] - u[s, max(y - 1, 0), r]) * _HALF
+                dr = (u[s, y, min(r + 1, nr - 1)] - u[s, y, max(r - 1, 0)]) * _HALF
+                out[s, y, r] = _ONE / (_ONE + alpha[0] * ds * ds + alpha[1] * dp * dp + alpha[2] * dr * dr)
+
+
+@njit(cache=True, parallel=True)
+def roughness(u, alpha, stiff):
+    """Half the weighted sum of squared differences of neighbours."""
+    ns, n, nr = u.shape
+    sums = np.zeros(ns)
+    for s in prange(ns):
+        part = 0.0
+        for y in range(n):
+            for r in range(nr):
+                here = u[s, y, r]
+                k = stiff[s, y, r]
+                behind, below, right = min(s + 1, ns - 1), min(y + 1, n - 1), min(r + 1, nr - 1)
+                d = u[behind, y, r] - here
+                part += alpha[0] * (k + stiff[behind, y, r]) * _HALF * d * d
+                d = u[s, below, r] - here
+                part += alpha[1] * (k + stiff[s, below, r]) * _HALF * d * d
+                d = u[s, y, right] - here
+                part += alpha[2] * (k + stiff[s, y, right]) * _HALF * d * d
+        sums[s] = part
+    return 0.5 * _total(sums)
+
+
+@njit(cache=True, parallel=True)
+def steepness(u, strength, free, first, second):
+    """Half strength (|g| - free)^2 of steps g from voxel to voxel along p beyond `free`: derivatives by g, and their sum."""
+    ns, n, nr = u.shape
+    sums = np.zeros(ns)
+    for s in prange(ns):
+        part = 0.0
+        for y in range(n):
+            for r in range(nr):
+                g = u[s, min(y + 1, n - 1), r] - u[s, y, r]
+                beyond = max(abs(g) - free, _ZERO)
+                part += beyond * beyond
+                first[s, y, r] = strength * beyond if g > 0 else -strength * beyond
+                second[s, y, r] = strength if beyond > 0 else _ZERO
+        sums[s] = part
+    return 0.5 * strength * _total(sums)
+
+
+@njit(cache=True, parallel=True)
+def limit_slopes(u, most, out):
+    """The mean of the largest function below u and the smallest above it whose steps along p are at most `most`.
+
+    Equal to u wherever no step nearby is larger (the Lipschitz envelopes of McShane 1934, Bull Am Math Soc 40:837-842).
+    """
+    ns, n, nr = u.shape
+    for s in prange(ns):
+        for r in range(nr):
+            low = np.empty(n, np.float32)
+            high = np.empty(n, np.float32)
+            low[0] = high[0] = u[s, 0, r]
+            for y in range(1, n):
+                low[y] = min(u[s, y, r], low[y - 1] + most)
+                high[y] = max(u[s, y, r], high[y - 1] - most)
+            for y in range(n - 2, -1, -1):
+                low[y] = min(low[y], low[y + 1] + most)
+                high[y] = max(high[y], high[y + 1] - most)
+            for y in range(n):
+                out[s, y, r] = _HALF * (low[y] + high[y])
