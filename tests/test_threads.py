@@ -71,13 +71,18 @@ def networks() -> dict[str, str]:
 
 def costs() -> dict[str, str]:
     """What the field's cost is summed to: it decides which step is taken."""
-    from cospine.field.smoothness import roughness, steepness
+    from cospine.field.smoothness import bending, roughness, steepness
 
     rng = np.random.default_rng(2)
     u, stiff = rng.normal(size=(37, 40, 41)).astype(np.float32), rng.random((37, 40, 41), dtype=np.float32)
     strength, free = np.float32(0.3), np.float32(0.1)
     barrier = steepness(u, strength, free, np.empty_like(u), np.empty_like(u))
-    return {"roughness": roughness(u, np.ones(3, np.float32), stiff).hex(), "steepness": barrier.hex()}
+    one = np.ones(3, np.float32)
+    return {
+        "roughness": roughness(u, one, stiff).hex(),
+        "bending": bending(u, one, stiff).hex(),
+        "steepness": barrier.hex(),
+    }
 
 
 def registration() -> dict[str, str]:

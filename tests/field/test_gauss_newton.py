@@ -14,6 +14,7 @@ from cospine.space.bspline import coefficients
 SHAPE = (3, 7, 4)
 Q1, Q2, TURNED = np.float32(1), np.float32(-0.8), np.float32(1.2)
 ALPHA = np.array([0.7, 1.3, 0.4], np.float32)
+BETA = np.array([0.5, 0.9, 0.3], np.float32)
 CROSSED = pytest.mark.parametrize("crossed", [False, True])
 
 
@@ -22,12 +23,13 @@ def random(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def linear(crossed: bool, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """A random system of one step: a, c, e, weights, steepness and stiffness."""
+    """A random system of one step: a, c, e, weights, steepness, stiffness and flatness."""
     rng = np.random.default_rng(seed)
     e = random(rng) if crossed else np.empty((0, 0, 0), np.float32)
     w, h, stiff = (rng.uniform(0.2, 2, SHAPE).astype(np.float32) for _ in range(3))
     h[:, -1] = 0  # no step beyond the last voxel
-    return {"a": random(rng), "c": random(rng), "e": e, "w": w, "h": h, "stiff": stiff}
+    flat = rng.uniform(0.2, 2, SHAPE).astype(np.float32)
+    return {"a": random(rng), "c": random(rng), "e": e, "w": w, "h": h, "stiff": stiff, "flat": flat}
 
 
 def difference_matrix(n: int) -> NDArray[np.float64]:
@@ -63,6 +65,19 @@ def smooth(stiff: NDArray, alpha: NDArray, h: NDArray) -> NDArray[np.float64]:
     return out
 
 
+def bends(flat: NDArray, beta: NDArray) -> NDArray[np.float64]:
+    """Matrix whose quadratic form sums weighted squared second differences."""
+    out = np.zeros((flat.size, flat.size))
+    for axis in range(3):
+        parts = [np.eye(n) for n in SHAPE]
+        second = np.zeros((SHAPE[axis], SHAPE[axis]))
+        second[1:-1] = np.diff(np.eye(SHAPE[axis]), 2, axis=0)
+        parts[axis] = second
+        rows = np.kron(np.kron(parts[0], parts[1]), parts[2])
+        out += beta[axis] * rows.T @ (flat.ravel()[:, None] * rows)
+    return out
+
+
 def dense(system: dict[str, NDArray], alpha: NDArray, damping: float) -> NDArray[np.float64]:
     j = jacobian(system["a"], system["c"], system["e"])
     data = j.T @ (system["w"].ravel()[:, None] * j)
@@ -70,7 +85,7 @@ def dense(system: dict[str, NDArray], alpha: NDArray, damping: float) -> NDArray
 
 
 def times(d: NDArray, system: dict[str, NDArray], damping: float = 0.3) -> NDArray[np.float32]:
-    a, c, e, w, h, stiff = system.values()
+    a, c, e, w, h, stiff, _ = system.values()
     out, along = np.empty_like(d), np.empty_like(d)
     normal_equations.normal_times(d, a, c, e, w, h, ALPHA, stiff, np.float32(damping), along, np.empty_like(e), out)
     return out
@@ -90,15 +105,15 @@ def test_normal_equations_are_those_of_the_dense_matrix(crossed: bool) -> None:
 def test_lines_are_solved_exactly(crossed: bool) -> None:
     """Without smoothness across lines the factors are those of the whole matrix; e counts with its diagonal."""
     system = linear(crossed, 1)
-    alpha = np.array([0, 1.3, 0], np.float32)
+    alpha, beta = np.array([0, 1.3, 0], np.float32), np.array([0, 0.9, 0], np.float32)
     along = dict(system, e=np.empty((0, 0, 0), np.float32))
-    matrix = dense(along, alpha, 0.3)
+    matrix = dense(along, alpha, 0.3) + bends(system["flat"], beta)
     if crossed:
         matrix += np.diag((system["w"] * system["e"] ** 2 / 2).ravel())
     right = random(np.random.default_rng(2))
-    a, c, e, w, h, stiff = system.values()
+    a, c, e, w, h, stiff, flat = system.values()
     diagonal, first, second, out = (np.empty(SHAPE, np.float32) for _ in range(4))
-    normal_equations.factorise(a, c, e, w, h, alpha, stiff, np.float32(0.3), diagonal, first, second)
+    normal_equations.factorise(a, c, e, w, h, alpha, stiff, beta, flat, np.float32(0.3), diagonal, first, second)
     normal_equations.solve_lines(diagonal, first, second, right, out)
     assert diagonal.min() > 0
     np.testing.assert_allclose(out.ravel(), np.linalg.solve(matrix, right.ravel()), atol=1e-4)
@@ -106,9 +121,9 @@ def test_lines_are_solved_exactly(crossed: bool) -> None:
 
 @CROSSED
 def test_preconditioner_is_positive_definite_with_smoothness_across(crossed: bool) -> None:
-    a, c, e, w, h, stiff = linear(crossed, 3).values()
+    a, c, e, w, h, stiff, flat = linear(crossed, 3).values()
     factors = [np.empty(SHAPE, np.float32) for _ in range(3)]
-    normal_equations.factorise(a, c, e, w, h, ALPHA, stiff, np.float32(0.01), *factors)
+    normal_equations.factorise(a, c, e, w, h, ALPHA, stiff, BETA, flat, np.float32(0.01), *factors)
     assert factors[0].min() > 0
     inverse = np.empty((a.size, a.size))
     for n, unit in enumerate(np.eye(a.size, dtype=np.float32)):
@@ -210,6 +225,30 @@ def test_roughness_is_the_quadratic_form() -> None:
     assert smoothness.roughness(u, ALPHA, stiff) == pytest.approx(0.5 * u.ravel() @ matrix @ u.ravel(), rel=1e-5)
 
 
+def test_bending_is_the_quadratic_form_and_what_is_added_its_derivative() -> None:
+    rng = np.random.default_rng(11)
+    u, flat, before = random(rng), rng.uniform(0.2, 1, SHAPE).astype(np.float32), random(rng)
+    matrix = bends(flat, BETA)
+    assert smoothness.bending(u, BETA, flat) == pytest.approx(0.5 * u.ravel() @ matrix @ u.ravel(), rel=1e-5)
+    out = before.copy()
+    smoothness.add_bending(u, BETA, flat, np.full((3, *SHAPE), np.nan, np.float32), out)
+    np.testing.assert_allclose((out - before).ravel(), matrix @ u.ravel(), atol=1e-4)
+
+
+def test_bending_leaves_steep_planes_alone() -> None:
+    """A field that rises evenly costs nothing however steep it is; one bend of it weighs half once it is what is expected."""
+    plane = (np.indices(SHAPE) * np.array([3, -5, 2]).reshape(3, 1, 1, 1)).sum(axis=0).astype(np.float32)
+    flat = np.empty(SHAPE, np.float32)
+    smoothness.flatness(plane, BETA, flat)
+    np.testing.assert_array_equal(flat, 1)
+    assert smoothness.bending(plane, BETA, flat) == 0
+    bent = plane.copy()
+    bent[:, 4:] += (np.arange(3) + 1)[:, None].astype(np.float32) / np.sqrt(BETA[1])
+    smoothness.flatness(bent, BETA, flat)
+    np.testing.assert_allclose(flat[:, 3], 0.5, rtol=1e-4)
+    np.testing.assert_array_equal(np.delete(flat, 3, axis=1), 1)
+
+
 def test_unwarping_is_spline_interpolation() -> None:
     """Against SciPy's cubic spline, with a rotation that only part of the voxels follow; slopes by finite differences."""
     shape, rng = (9, 12, 10), np.random.default_rng(7)
@@ -266,7 +305,7 @@ def test_steps_lower_the_difference_of_the_images() -> None:
     images = tuple((2 + np.sin((y - sign * 0.5) / 2.5)).astype(np.float32) for sign in (1, -1))
     affine = np.diag([2.0, 2, 2, 1])
     level = Level(images, (affine, affine), np.ones(shape, np.float32), (1.0, -1.0), 1.0, False, 0.04, 0.1)
-    u, pose = improve(level, np.zeros(shape, np.float32), np.zeros(6), np.zeros(3), 8, 30, moving=False)
+    u, pose = improve(level, np.zeros(shape, np.float32), np.zeros(6), np.zeros(3), 12, 30, moving=False)
     np.testing.assert_allclose(u[:, 3:-3], 0.5, atol=0.05)
     np.testing.assert_array_equal(pose, 0)
 

@@ -17,7 +17,8 @@ from cospine.space.transform import rigid_matrix
 _NOISE = 0.05  # residual that is expected, relative to the local signal
 _FLOOR = 0.08  # of the brightest signal: below it an image says little
 _LOCAL_MM = 12.0  # reach (FWHM) of the local mean that residuals are relative to
-_SLOPE_HZ_PER_MM = 2.0  # spread of the field's gradient that is expected
+_SLOPE_HZ_PER_MM = 7.0  # spread of the field's gradient that is expected
+_CURVE_HZ_PER_MM2 = 0.4  # and of its second derivatives
 _OUTLIER = 3.0  # residuals beyond so many expected ones lose weight (Cauchy)
 _STEEP, _STIFFENING = 0.6, 2e3  # beyond this slope the Jacobian nears its limits, and every more costs
 _TRUSTED_AFTER = 2  # steps of a level: before them nothing is called an outlier, and the pose stays
@@ -99,6 +100,35 @@ class Unwarper:
         return value1 * (1 + one * slope), value2 * (1 + two * other)
 
 
+class Prior:
+    """What is expected of what is added to a displacement: slopes and bends with heavy tails (Cauchy), as fields are beside air.
+
+    Slopes alone would flatten steep fields and leave noise between neighbours, which the Jacobian shows; bends alone would let
+    lines without signal run away.
+    """
+
+    def __init__(self, level: Level) -> None:
+        shape = level.images[0].shape
+        spread = level.voxels_per_hz * level.voxel_mm
+        self.alpha = (1 / (_SLOPE_HZ_PER_MM * spread) ** 2).astype(np.float32)
+        self.beta = (1 / (_CURVE_HZ_PER_MM2 * spread * level.voxel_mm) ** 2).astype(np.float32)
+        self.stiff, self.flat = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        self._seconds = np.empty((3, *shape), np.float32)
+
+    def weigh(self, u: NDArray) -> None:
+        """Set how much the smoothness of each voxel counts, by the present displacement."""
+        smoothness.stiffness(u, self.alpha, self.stiff)
+        smoothness.flatness(u, self.beta, self.flat)
+
+    def cost(self, change: NDArray) -> float:
+        """What a change costs."""
+        return smoothness.roughness(change, self.alpha, self.stiff) + smoothness.bending(change, self.beta, self.flat)
+
+    def add_bending(self, change: NDArray, out: NDArray) -> None:
+        """Add the derivative of the bends' cost (that of the slopes is in `normal_equations`)."""
+        smoothness.add_bending(change, self.beta, self.flat, self._seconds, out)
+
+
 def improve(
     level: Level, u: NDArray[np.float32], pose: NDArray, pivot: NDArray, steps: int, cg_steps: int, *, moving: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -122,9 +152,9 @@ def improve(
     """
     shape = u.shape
     unwarp = Unwarper(level)
-    residual, mean, a, c, w, stiff, first, curved = (np.empty(shape, np.float32) for _ in range(8))
+    residual, mean, a, c, w, first, curved = (np.empty(shape, np.float32) for _ in range(7))
     e = np.empty(shape if level.crossed else (0, 0, 0), np.float32)
-    alpha = (1 / (_SLOPE_HZ_PER_MM * level.voxels_per_hz * level.voxel_mm) ** 2).astype(np.float32)
+    prior = Prior(level)
     (q1, q2), m2 = (np.float32(q) for q in level.q), np.float32(level.modulation[1])
     reach2 = np.float32(0) if level.crossed else m2
     steepest = np.float32(_STEEP / max(1.0, abs(float(m2))))
@@ -137,8 +167,7 @@ def improve(
 
     def cost(u: NDArray) -> float:
         data = 0.5 * float(np.vdot(w * residual, residual))
-        bent = smoothness.roughness(u - start, alpha, stiff)
-        return data + bent + smoothness.steepness(u, np.float32(_STIFFENING), steepest, first, curved)
+        return data + prior.cost(u - start) + smoothness.steepness(u, np.float32(_STIFFENING), steepest, first, curved)
 
     damping = 1.0
     local = np.empty(0)
@@ -156,13 +185,14 @@ def improve(
             u = _taken_up(level, u, pose, turned, pivot)
             pose = turned
             evaluate(u, pose, across=False)
-        smoothness.stiffness(u, alpha, stiff)
+        prior.weigh(u)
         before = cost(u)
         right = np.empty(shape, np.float32)
         scratch = (np.empty(shape, np.float32), np.empty_like(e))
-        normal_equations.gradient(u - start, w * residual, a, c, e, first, alpha, stiff, *scratch, right)
+        normal_equations.gradient(u - start, w * residual, a, c, e, first, prior.alpha, prior.stiff, *scratch, right)
+        prior.add_bending(u - start, right)
         np.negative(right, out=right)
-        delta = _solved(a, c, e, w, curved, alpha, stiff, np.float32(damping), right, cg_steps)
+        delta = _solved(a, c, e, w, curved, prior, np.float32(damping), right, cg_steps)
         size = 1.0
         while size > 0.05:
             trial = np.asarray(u + np.float32(size) * delta, dtype=np.float32)
@@ -178,13 +208,14 @@ def improve(
 
 
 def _solved(
-    a: NDArray, c: NDArray, e: NDArray, w: NDArray, curved: NDArray, alpha: NDArray, stiff: NDArray, damping: np.float32,
-    right: NDArray, most: int,
+    a: NDArray, c: NDArray, e: NDArray, w: NDArray, curved: NDArray, prior: Prior, damping: np.float32, right: NDArray,
+    most: int,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Solution of the normal equations by preconditioned conjugate gradients (Hestenes & Stiefel 1952)."""
     diagonal, one, two, z, times, along = (np.empty(right.shape, np.float32) for _ in range(6))
     beside = np.empty_like(e)
-    normal_equations.factorise(a, c, e, w, curved, alpha, stiff, damping, diagonal, one, two)
+    alpha, stiff = prior.alpha, prior.stiff
+    normal_equations.factorise(a, c, e, w, curved, alpha, stiff, prior.beta, prior.flat, damping, diagonal, one, two)
     x = np.zeros_like(right)
     rest = right.copy()
     normal_equations.solve_lines(diagonal, one, two, rest, z)
@@ -193,6 +224,7 @@ def _solved(
     enough = _CG_TOLERANCE**2 * np.vdot(rest, rest)
     for _ in range(most):
         normal_equations.normal_times(direction, a, c, e, w, curved, alpha, stiff, damping, along, beside, times)
+        prior.add_bending(direction, times)
         curvature = np.vdot(direction, times)
         if curvature <= 0:  # nothing left to gain in single precision
             break

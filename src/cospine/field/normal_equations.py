@@ -118,10 +118,14 @@ def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
 
 
 @njit(cache=True, parallel=True)
-def factorise(a, c, e, w, h, alpha, stiff, damping, diagonal, first, second):
-    """Factors of the part of the normal matrix along each line of p: L D L', L with two subdiagonals."""
+def factorise(a, c, e, w, h, alpha, stiff, beta, flat, damping, diagonal, first, second):
+    """Factors of the part of the normal matrix along each line of p: L D L', L with two subdiagonals.
+
+    Bending (`smoothness.add_bending`) is in it: whole along p, by its diagonal across.
+    """
     ns, n, nr = a.shape
     across = 2 * alpha[0] + 2 * alpha[2]
+    bent_across = 6 * (beta[0] + beta[2])
     other = e.size > 0
     for s in prange(ns):
         for y in range(n):
@@ -158,6 +162,15 @@ def factorise(a, c, e, w, h, alpha, stiff, damping, diagonal, first, second):
                 if y < n - 2:
                     below = c[s, y + 1, r] * _HALF
                     two = -w[s, y + 1, r] * below * below
+                # bending: rows (1, -2, 1) about y - 1, y and y + 1 hold column y
+                inner = flat[s, y, r] if 0 < y < n - 1 else _ZERO
+                upper = flat[s, y - 1, r] if y > 1 else _ZERO
+                lower = flat[s, y + 1, r] if y < n - 2 else _ZERO
+                diagonal[s, y, r] += bent_across * flat[s, y, r] + beta[1] * (upper + 4 * inner + lower)
+                if y < n - 1:
+                    one -= 2 * beta[1] * (inner + lower)
+                if y < n - 2:
+                    two += beta[1] * lower
                 first[s, y, r] = one
                 second[s, y, r] = two
         for y in range(n):

@@ -1,4 +1,4 @@
-"""What is expected of a displacement before any image is seen: flat in most places, and steps that leave its Jacobian positive.
+"""What is expected of a displacement before any image is seen: bent in few places, and steps that leave its Jacobian positive.
 
 Arrays are C-contiguous float32 (s, p, r), p the phase-encoding axis; displacements are in voxels along it.
 """
@@ -55,6 +55,74 @@ def roughness(u, alpha, stiff):
                 part += alpha[2] * (k + stiff[s, y, right]) * _HALF * d * d
         sums[s] = part
     return 0.5 * _total(sums)
+
+
+@njit(cache=True, inline="always")
+def _seconds(u, s, y, r):
+    """Second differences along s, p and r, 0 where one would need what lies beyond an end."""
+    ns, n, nr = u.shape
+    here = u[s, y, r] + u[s, y, r]
+    along_s = u[s - 1, y, r] - here + u[s + 1, y, r] if 0 < s < ns - 1 else _ZERO
+    along_p = u[s, y - 1, r] - here + u[s, y + 1, r] if 0 < y < n - 1 else _ZERO
+    along_r = u[s, y, r - 1] - here + u[s, y, r + 1] if 0 < r < nr - 1 else _ZERO
+    return along_s, along_p, along_r
+
+
+@njit(cache=True, parallel=True)
+def flatness(u, beta, out):
+    """How much the bending of each voxel counts: `stiffness` of second differences, in expected ones."""
+    ns, n, nr = u.shape
+    for s in prange(ns):
+        for y in range(n):
+            for r in range(nr):
+                a, b, c = _seconds(u, s, y, r)
+                out[s, y, r] = _ONE / (_ONE + beta[0] * a * a + beta[1] * b * b + beta[2] * c * c)
+
+
+@njit(cache=True, parallel=True)
+def bending(u, beta, flat):
+    """Half the weighted sum of squared second differences."""
+    ns, n, nr = u.shape
+    sums = np.zeros(ns)
+    for s in prange(ns):
+        part = 0.0
+        for y in range(n):
+            for r in range(nr):
+                a, b, c = _seconds(u, s, y, r)
+                part += flat[s, y, r] * (beta[0] * a * a + beta[1] * b * b + beta[2] * c * c)
+        sums[s] = part
+    return 0.5 * _total(sums)
+
+
+@njit(cache=True, parallel=True)
+def add_bending(u, beta, flat, scratch, out):
+    """Adds the derivative of `bending` by u; it is linear in u. `scratch` is (3, s, p, r)."""
+    ns, n, nr = u.shape
+    for s in prange(ns):
+        before, behind = max(s - 1, 0), min(s + 1, ns - 1)
+        beta_s = beta[0] if 0 < s < ns - 1 else _ZERO
+        for y in range(n):
+            above, below = max(y - 1, 0), min(y + 1, n - 1)
+            beta_p = beta[1] if 0 < y < n - 1 else _ZERO
+            for r in range(nr):
+                left, right = max(r - 1, 0), min(r + 1, nr - 1)
+                beta_r = beta[2] if left < r < right else _ZERO
+                k, here = flat[s, y, r], u[s, y, r] + u[s, y, r]
+                scratch[0, s, y, r] = beta_s * k * (u[before, y, r] - here + u[behind, y, r])
+                scratch[1, s, y, r] = beta_p * k * (u[s, above, r] - here + u[s, below, r])
+                scratch[2, s, y, r] = beta_r * k * (u[s, y, left] - here + u[s, y, right])
+    for s in prange(ns):
+        before, behind = max(s - 1, 0), min(s + 1, ns - 1)
+        for y in range(n):
+            above, below = max(y - 1, 0), min(y + 1, n - 1)
+            for r in range(nr):
+                left, right = max(r - 1, 0), min(r + 1, nr - 1)
+                # at the ends scratch is 0, so a neighbour beyond them may be the end itself
+                out[s, y, r] += (
+                    scratch[0, before, y, r] + scratch[0, behind, y, r] - 2 * scratch[0, s, y, r]
+                    + scratch[1, s, above, r] + scratch[1, s, below, r] - 2 * scratch[1, s, y, r]
+                    + scratch[2, s, y, left] + scratch[2, s, y, right] - 2 * scratch[2, s, y, r]
+                )  # fmt: skip
 
 
 @njit(cache=True, parallel=True)
