@@ -38,8 +38,9 @@ from cospine.space.transform import Affine, Chain, from_voxels, jacobian
 
 _log = logging.getLogger(__name__)
 
-LEVELS = (Level(6, 40), Level(4, 40), Level(2, 40), Level(1, 15))  # at 12, 8, 4 and 2 mm
-_ELASTICITY = Elasticity(step=0.15, update_variance=6.0, total_variance=3.0)
+LEVELS = (Level(6, 40), Level(4, 40), Level(2, 40), Level(1, 40))  # at 12, 8, 4 and 2 mm
+# stiff, and compared in small cubes: what then still pulls alike over centimetres is anatomy, not folds that do not correspond
+_ELASTICITY, _RADIUS = Elasticity(step=0.5, update_variance=24.0, total_variance=10.0), 1
 _SPACING_MM = 2.0
 _BELOW_MM = 40.0  # how far the lattice goes on below the template
 _RIM_MM = 6.0
@@ -131,7 +132,7 @@ def normalise_brain(
 
     clock = time.perf_counter()
     moved, reached = brought(brain, brain_grid, affine, lattice)
-    both = bend(fixed, moved, counts & reached, levels, _ELASTICITY, radius=2)
+    both = bend(fixed, moved, counts & reached, levels, _ELASTICITY, radius=_RADIUS)
     warp, back = (from_voxels(vectors, lattice) for vectors in both)
     seconds["warp"] = time.perf_counter() - clock
 
