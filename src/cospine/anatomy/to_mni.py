@@ -1,17 +1,15 @@
 """T1w to MNI: affine by correlation, then a diffeomorphism by local correlation and mutual information of the stripped brain.
 
 Both metrics, for mutual information keeps local correlation from bending the brain to match folds that do not correspond, taking
-what lies below them along. The registration is `cospine.register.diffeomorphic`, on a lattice of 2 mm. Its predecessor, SyN of
-antspyx at the best schedule found (the same two metrics, finest gradients at 4 mm), took five times as long and was further
-from the truth; mean error of points in the brain and at named landmarks, mm, of the same digital people
-(``cospine simulate --volumes 4 --task pain``, ``--seed 32``, ``--seed 33 --individual-sulci``):
+what lies below them along; for the same reason it is stiff. The registration is `cospine.register.diffeomorphic`, on a lattice
+of 2 mm. Mean error of points in the brain and at named landmarks, mm, of the same digital people, beside antspyx's default SyN
+(``cospine simulate --volumes 2 --task pain``, ``--seed 32``, ``--seed 33 --individual-sulci``; `benchmarks/normalisation.py`):
 
 =============================  ==========  ==========
 brain                          this        SyN
 =============================  ==========  ==========
-template, bent by long waves   0.48        0.99
-digital person                 0.41, 0.42  0.69, 0.67
-digital person, own folds      1.18, 1.30  2.05, 1.94
+digital person                 0.36, 0.34  0.67, 0.56
+digital person, own folds      0.81, 0.74  1.66, 1.84
 =============================  ==========  ==========
 
 The template's lattice is continued downward, so that the warp dies out in the neck and not in the medulla; the cut at the foramen
