@@ -17,7 +17,7 @@ from cospine.space.grid import Grid
 from cospine.space.io import itk_series
 
 VERSIONS = {
-    "anatomy": "4", "field": "1", "read": "1", "denoise": "1", "motion": "5", "distortion": "1", "resample": "2", "masks": "5",
+    "anatomy": "5", "field": "2", "read": "1", "denoise": "1", "motion": "5", "distortion": "1", "resample": "2", "masks": "5",
     "placement": "4", "spaces": "3", "noise": "2", "statistics": "1", "coupling": "2", "clean": "1", "report": "3",
     "several runs": "1",
 }  # fmt: skip
