@@ -5,8 +5,11 @@ import pytest
 from heads import dice, make_head
 from scipy import ndimage
 
-from cospine.anatomy.brain_t1w import _at_spacing, correct_bias, find_brain_t1w, fit_template, refine_mask
+from cospine.anatomy.bias import correct_bias
+from cospine.anatomy.brain_t1w import find_brain_t1w, refine_mask
+from cospine.anatomy.template_fit import fit_template
 from cospine.space.grid import Grid
+from cospine.space.lattice import at_spacing
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +72,7 @@ def test_the_border_is_looked_for_on_fine_voxels(size: float) -> None:
     affine = np.array([[-size, 0, 0, 30], [0, 0, 1.0, -20], [0, size, 0, 5], [0, 0, 0, 1]])
     grid = Grid((24, 22, 26), affine)
     image = (grid.to_ras(np.moveaxis(np.indices(grid.shape), 0, -1)) @ [1.0, 2.0, 3.0]).astype(np.float32)
-    fine, lattice = _at_spacing(image, grid, 1.0)
+    fine, lattice = at_spacing(image, grid, 1.0)
     assert (lattice.voxel_mm <= 1.05).all()
     # a ramp stays the same ramp: nothing is shifted
     places = lattice.to_ras(np.moveaxis(np.indices(lattice.shape), 0, -1))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cospine.space.distance import distance_to
+from cospine.space.distance import closed, depth_in, distance_to
 
 
 @settings(deadline=None)  # the first one compiles
@@ -37,3 +37,25 @@ def test_nothing_is_infinitely_far() -> None:
 
 def test_all_is_no_way_off() -> None:
     assert not distance_to(np.ones((3, 4, 5), dtype=bool), np.ones(3)).any()
+
+
+def test_depth_counts_from_what_is_outside_and_not_from_the_border_of_the_view() -> None:
+    mask = np.ones((6, 7, 8), dtype=bool)
+    mask[0] = False
+    np.testing.assert_allclose(
+        depth_in(mask, np.array([2.0, 1, 1])), np.broadcast_to(2.0 * np.arange(6)[:, None, None], mask.shape)
+    )
+    assert np.isinf(depth_in(np.ones((3, 3, 3), dtype=bool), np.ones(3))).all()
+
+
+def test_closing_fills_clefts_and_leaves_the_outside_alone() -> None:
+    mask = np.zeros((30, 30, 20), dtype=bool)
+    mask[5:25, 5:25, 5:] = True  # it leaves the view at one end
+    cleft = mask.copy()
+    cleft[14:16, 5:18, 5:] = False
+    np.testing.assert_array_equal(closed(cleft, np.ones(3), 3.0)[8:22, 9:22, 9:], mask[8:22, 9:22, 9:])  # its mouth stays round
+    wide = mask.copy()
+    wide[10:20, 5:18, 5:] = False
+    assert not closed(wide, np.ones(3), 3.0)[13:17, 8:14].any()
+    assert not closed(mask, np.ones(3), 3.0)[~mask].any()
+    assert closed(mask, np.ones(3), 3.0)[mask].all()

@@ -8,7 +8,12 @@ On a regular lattice the splines are products of small matrices, and the whole t
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from cospine.space.grid import Grid
+from cospine.space.lattice import downsample, resampled
+
+_LATTICE_MM = 4.0
 _BINS, _FWHM, _WIENER_NOISE = 200, 0.15, 0.01
 
 
@@ -111,3 +116,46 @@ def _onto(volume: NDArray[np.float64], matrices: list[NDArray[np.float64]]) -> N
     """Contract each axis of a volume with the first axis of its matrix."""
     first, second, third = matrices
     return np.asarray(np.einsum("xyz,xi,yj,zk->ijk", volume, first, second, third, optimize=True), dtype=np.float64)
+
+
+def correct_bias(t1w: NDArray, grid: Grid, mask: NDArray | None = None) -> NDArray[np.float32]:
+    """Receive bias taken out by N4 (Tustison et al., IEEE Trans Med Imaging 2010), estimated at 4 mm.
+
+    Parameters
+    ----------
+    t1w : ndarray (x, y, z)
+        Image.
+    grid : Grid
+        Its grid.
+    mask : ndarray (x, y, z), bool, optional
+        What counts; by default all that is brighter than the background.
+
+    Returns
+    -------
+    ndarray (x, y, z), float32
+        Image over its bias field. The field is 1 on average where the mask is.
+    """
+    small, small_grid = downsample(np.asarray(t1w, dtype=np.float32), grid, _LATTICE_MM)
+    if mask is None:
+        counts = foreground(small)
+    else:
+        counts = downsample(np.asarray(mask, dtype=np.float32), grid, _LATTICE_MM)[0] > 0.5
+    if not counts.any():
+        return np.array(t1w, dtype=np.float32)
+    # without a brain mask bright fat would lead the fit
+    image = np.minimum(small, np.percentile(small[counts], 98)) if mask is None else small
+    bias = log_bias(image, small_grid.voxel_mm, counts)
+    # outside of the mask the splines are free: there the field is that of the nearest voxel inside
+    nearest = np.asarray(ndimage.distance_transform_edt(~counts, return_distances=False, return_indices=True))
+    bias = ndimage.gaussian_filter(bias[nearest[0], nearest[1], nearest[2]], 2.0)
+    bias -= bias[counts].mean()
+    full = resampled(bias, small_grid, grid)
+    return (t1w / np.exp(full)).astype(np.float32)
+
+
+def foreground(image: NDArray) -> NDArray[np.bool_]:
+    """What is brighter than the background: above a sixth of the bright end."""
+    positive = image[image > 0]
+    if positive.size == 0:
+        return np.zeros(image.shape, dtype=bool)
+    return np.asarray(image > 0.16 * np.percentile(positive, 90))

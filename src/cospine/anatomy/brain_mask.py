@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.space.distance import distance_to
+from cospine.space.connected import largest_part
+from cospine.space.distance import closed, depth_in, distance_to
 from cospine.space.grid import Grid
 
 _LEAST_ML = 250.0  # smaller bodies are no human brain
@@ -64,24 +65,20 @@ def find_brain(mean: NDArray, grid: Grid) -> BrainMask:
     if not tissue.any():
         return BrainMask(empty, "the image holds no signal")
     bright = tissue & (flat > 0.62)
-    core = _ball_opening(bright, grid, 5.0)
+    core = depth_in(bright, grid.voxel_mm) > 5.0
     if not core.any():
         return BrainMask(empty, "no bright body of brain size")
-    labels = np.empty(core.shape, dtype=np.int32)
-    ndimage.label(core, output=labels)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    body = labels == int(np.argmax(sizes))
+    body = largest_part(core)
     voxel_ml = float(np.prod(grid.voxel_mm)) / 1000
     # back to full size, within what is bright
-    body = _within(body, 7.5, grid) & bright
+    body = (distance_to(body, grid.voxel_mm) <= 7.5) & bright
     body = _end_at_foramen(body, grid, up, sign)
     area = body.sum(axis=tuple(a for a in range(3) if a != up)) * voxel_ml * 10 / grid.voxel_mm[up]
     if body.sum() * voxel_ml < _LEAST_ML or area.max() < _WIDEST_CM2:
         return BrainMask(
             empty, f"the largest bright body has {body.sum() * voxel_ml:.0f} ml and {area.max():.0f} cm2, too small for a brain"
         )
-    body = _closing(body, grid, 6.0)
+    body = closed(body, grid.voxel_mm, 6.0)
     body = _end_at_foramen(body, grid, up, sign)
     return BrainMask(_filled(body, up))
 
@@ -99,25 +96,6 @@ def _without_bias(mean: NDArray, grid: Grid) -> tuple[NDArray, NDArray]:
     upper = np.where(tissue, smooth, 0)
     bias = ndimage.gaussian_filter(upper * upper, sd(22.0)) / np.maximum(ndimage.gaussian_filter(upper * weight, sd(22.0)), 1e-6)
     return np.where(tissue, smooth / np.maximum(bias, 1e-6), 0).astype(np.float32), tissue
-
-
-def _distance(mask: NDArray, grid: Grid) -> NDArray[np.floating]:
-    return distance_to(~mask, grid.voxel_mm)
-
-
-def _ball_opening(mask: NDArray, grid: Grid, radius_mm: float) -> NDArray[np.bool_]:
-    """What of the mask survives an erosion by a ball; the field of view's border does not erode."""
-    padded = np.pad(mask, 1, mode="edge")
-    return (_distance(padded, grid) > radius_mm)[1:-1, 1:-1, 1:-1]
-
-
-def _within(mask: NDArray, radius_mm: float, grid: Grid) -> NDArray[np.bool_]:
-    return _distance(~mask, grid) <= radius_mm
-
-
-def _closing(mask: NDArray, grid: Grid, radius_mm: float) -> NDArray[np.bool_]:
-    grown = np.pad(_within(mask, radius_mm, grid), 1, mode="edge")
-    return (_distance(grown, grid) > radius_mm)[1:-1, 1:-1, 1:-1] | mask
 
 
 def _end_at_foramen(mask: NDArray, grid: Grid, up: int, sign: int) -> NDArray[np.bool_]:

@@ -394,7 +394,7 @@ def _one_map(
     back, _ = inverse_displacement(there, box)
     return (
         Chain((Affine(rigid), there)),
-        Chain((back, Affine(np.asarray(np.linalg.inv(rigid), dtype=np.float64)))),
+        Chain((back, Affine(rigid).inverse())),
         float(jacobian(there).min()),
     )
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.anatomy.brain_t1w import BrainFit, correct_bias, fit_template
+from cospine.anatomy.bias import correct_bias
 from cospine.anatomy.localise import CEREBELLUM_BRAINSTEM, CEREBRUM, Head, find_head, trace_centre_line
+from cospine.anatomy.template_fit import BrainFit, fit_template
 from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
 from cospine.space.templates import brain_template

@@ -25,12 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cospine.anatomy.brain_t1w import FORAMEN_MNI_Z, brought, correct_bias, downsample, fit_template, inverse_affine
+from cospine.anatomy.bias import correct_bias
+from cospine.anatomy.template_fit import FORAMEN_MNI_Z, fit_template
 from cospine.errors import CoSpineError
 from cospine.register.affine import fit_affine
 from cospine.register.diffeomorphic import Elasticity, Level, bend
 from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
+from cospine.space.lattice import brought, downsample
 from cospine.space.templates import BrainTemplate
 from cospine.space.transform import Affine, Chain, from_voxels, jacobian
 
@@ -136,7 +138,7 @@ def normalise_brain(
 
     clock = time.perf_counter()
     forward = Chain((warp, affine))
-    inverse = Chain((inverse_affine(affine), back))
+    inverse = Chain((affine.inverse(), back))
     points = template.grid.to_ras(np.argwhere(template.mask)[::97])
     round_trip = float(np.linalg.norm(inverse.map(forward.map(points)) - points, axis=-1).max())
     smallest = float(jacobian(warp).min())

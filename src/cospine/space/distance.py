@@ -33,6 +33,40 @@ def distance_to(mask: NDArray, voxel_mm: NDArray) -> NDArray[np.float32]:
     return np.sqrt(squared, out=squared)
 
 
+def depth_in(mask: NDArray, voxel_mm: NDArray) -> NDArray[np.float32]:
+    """Distance of every voxel of a mask to the nearest one outside of it; the border of the field of view is no outside.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z), bool
+        The region.
+    voxel_mm : ndarray (3,)
+        Size of the voxels along each axis.
+
+    Returns
+    -------
+    ndarray (x, y, z), float32
+        mm between voxel centres: 0 outside, infinite where the mask is everywhere.
+    """
+    padded = np.pad(mask, 1, mode="edge")
+    return distance_to(~padded, voxel_mm)[1:-1, 1:-1, 1:-1]
+
+
+def closed(mask: NDArray, voxel_mm: NDArray, radius_mm: float) -> NDArray[np.bool_]:
+    """A mask with its clefts filled: grown by a ball and shrunk again, as if it went on beyond the field of view.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z), bool
+        The region.
+    voxel_mm : ndarray (3,)
+        Size of the voxels along each axis.
+    radius_mm : float
+        Of the ball.
+    """
+    return (depth_in(distance_to(mask, voxel_mm) <= radius_mm, voxel_mm) > radius_mm) | mask
+
+
 @njit(cache=True, parallel=True)
 def _along_last(mask, size, squared):
     """Squared distance to the mask's nearest voxel on the same line."""

@@ -27,6 +27,10 @@ class Affine:
 
     matrix: NDArray[np.float64]
 
+    def inverse(self) -> "Affine":
+        """The map that undoes it."""
+        return Affine(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
+
     def map(self, points: NDArray) -> NDArray[np.float64]:
         """Map points (..., 3) in RAS mm."""
         return np.asarray(points, dtype=np.float64) @ self.matrix[:3, :3].T + self.matrix[:3, 3]
