@@ -78,7 +78,6 @@ def bend(
     *,
     radius: int = 3,
     bins: int = 32,
-    information: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Bend an image onto another one on the same lattice.
 
@@ -95,8 +94,6 @@ def bend(
         Of the cube in which local correlation is looked at, in voxels of the level.
     bins : int
         Of the joint histogram, at least 8.
-    information : bool
-        Whether mutual information pulls as well, or local correlation alone.
 
     Returns
     -------
@@ -124,7 +121,7 @@ def bend(
         where = _shrunk(counts.astype(np.float32), level.shrink)
         halves = [_finer(one, small[0].shape, before / level.shrink) for one in halves]
         before = level.shrink
-        _climb(small, where, halves, level.iterations, elasticity, radius, bins if information else 0)
+        _climb(small, where, halves, level.iterations, elasticity, radius, bins)
     to_fixed, to_moving = (_finer(one, fixed.shape, before) for one in halves)
     there, back = np.empty_like(to_fixed), np.empty_like(to_fixed)
     _compose(to_moving, _inverse(to_fixed), there)
@@ -151,12 +148,11 @@ def _climb(
         _pulled(counts, halves[0], within)
         _products(seen, sums)
         _correlation_force(seen, within, _filtered(sums, box), inside, push)
-        if bins:
-            parts = np.zeros((_PARTS, bins, bins))
-            _histogram(seen, within, scales[0], scales[1], parts)
-            _information_force(seen, within, scales[0], scales[1], *_logs(parts.sum(axis=0)), pull)
+        parts = np.zeros((_PARTS, bins, bins))
+        _histogram(seen, within, scales[0], scales[1], parts)
+        _information_force(seen, within, scales[0], scales[1], *_logs(parts.sum(axis=0)), pull)
         for k in range(2):
-            _forces(seen[k], push[k], pull[k], bins > 0, force)
+            _forces(seen[k], push[k], pull[k], force)
             smooth = _filtered(force, gentle)
             longest = float(np.sqrt(np.einsum("axyz,axyz->xyz", smooth, smooth).max()))
             if not longest > 0:
@@ -398,17 +394,15 @@ def _information_force(seen, within, first_scale, second_scale, first_logs, seco
                 pull[0, x, y, z], pull[1, x, y, z] = first * first_scale, second * second_scale
 
 
-def _forces(image: NDArray, push: NDArray, pull: NDArray, both: bool, force: NDArray) -> None:
+def _forces(image: NDArray, push: NDArray, pull: NDArray, force: NDArray) -> None:
     """Forces (3, x, y, z) along an image's slope, each kind of length 1 on average."""
-    _along_slope(image, push, push, np.float32(0), force)
-    if both:
-        squares = np.zeros((2, image.shape[0]))
-        _lengths(image, push, pull, squares)
-        one, two = np.sqrt(squares.sum(axis=1))
-        if one > 0:
-            _along_slope(image, push, pull, np.float32(one / two if two > 0 else 0), force)
-        else:
-            _along_slope(image, pull, pull, np.float32(0), force)
+    squares = np.zeros((2, image.shape[0]))
+    _lengths(image, push, pull, squares)
+    one, two = np.sqrt(squares.sum(axis=1))
+    if one > 0:
+        _along_slope(image, push, pull, np.float32(one / two if two > 0 else 0), force)
+    else:
+        _along_slope(image, pull, pull, np.float32(0), force)
 
 
 @njit(cache=True, inline="always")
