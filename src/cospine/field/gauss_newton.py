@@ -103,8 +103,9 @@ class Unwarper:
 class Prior:
     """What is expected of what is added to a displacement: slopes and bends with heavy tails (Cauchy), as fields are beside air.
 
-    Slopes alone would flatten steep fields and leave noise between neighbours, which the Jacobian shows; bends alone would let
-    lines without signal run away.
+    Slopes alone (Ruthotto et al. 2012) would flatten steep fields and leave noise between neighbours, which the Jacobian shows;
+    bends alone (the bending energy of FSL's topup) would let lines without signal run away. Here second differences along the
+    three axes stand for the bending energy, without its mixed terms.
     """
 
     def __init__(self, level: Level) -> None:

@@ -2,9 +2,9 @@
 
 Each image is unwarped with the field and multiplied by its Jacobian; where the field is right the results agree (Andersson,
 Skare & Ashburner 2003, NeuroImage 20:870-888). The squared difference, relative to the local signal so that a faint cord counts
-as much as a bright brain, plus the squared gradient of the field is minimised from coarse to fine resolution (`gauss_newton`;
-Ruthotto et al. 2012, Phys Med Biol 57:5715-5731; Julian et al. 2024, arXiv:2403.10706), and the Jacobian of every image stays
-positive.
+as much as a bright brain, plus what slopes and bends of the field cost is minimised from coarse to fine resolution
+(`gauss_newton`; Ruthotto et al. 2012, Phys Med Biol 57:5715-5731; Julian et al. 2024, arXiv:2403.10706, who take the slopes
+alone), and the Jacobian of every image stays positive.
 
 Rigid motion between the images is estimated along, but for a translation along the phase-encoding axis: it cannot be told from a
 constant field and is taken to be none. A wrong guess moves everything unwarped with the field by the same distance, which the

@@ -195,8 +195,8 @@ def _field_paragraphs(source: FieldSource, *, brain: bool, cord: bool, jacobian:
         estimated = (
             "A field in Hz was estimated from EPIs of different phase encoding, by minimising the difference of "
             "the two unwarped, Jacobian-modulated images (Andersson et al., 2003) with a multi-resolution Gauss-Newton scheme, "
-            "smoothness and the constraint that the Jacobian stays positive (Ruthotto et al., 2012; Julian et al., 2024); rigid "
-            "motion between the two images was estimated along."
+            "a robust penalty on slope and curvature of the field, and the constraint that the Jacobian stays positive (Ruthotto "
+            "et al., 2012; Julian et al., 2024); rigid motion between the two images was estimated along."
         )
         reference = "The unwarped image"
     elif source == "fieldmap":
