@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.field import normal_equations, smoothness, unwarp_kernels
-from cospine.field.gauss_newton import Level, improve
+from cospine.field.gauss_newton import Level, Prior, improve
 from cospine.space.bspline import coefficients
 
 SHAPE = (3, 7, 4)
@@ -33,7 +33,7 @@ def linear(crossed: bool, seed: int = 0) -> dict[str, NDArray[np.float32]]:
 
 
 def difference_matrix(n: int) -> NDArray[np.float64]:
-    """Central differences as the kernels' docstring has them."""
+    """Central differences as the docstring of `normal_equations` has them."""
     out = np.zeros((n, n))
     for y in range(1, n - 1):
         out[y, [y - 1, y + 1]] = -0.5, 0.5
@@ -247,6 +247,37 @@ def test_bending_leaves_steep_planes_alone() -> None:
     smoothness.flatness(bent, BETA, flat)
     np.testing.assert_allclose(flat[:, 3], 0.5, rtol=1e-4)
     np.testing.assert_array_equal(np.delete(flat, 3, axis=1), 1)
+
+
+def prior_of(voxel_mm: tuple[float, float, float], hz_per_voxel: float) -> Prior:
+    image = np.zeros((9, 11, 10), np.float32)
+    affine = np.diag([*voxel_mm, 1.0])
+    return Prior(Level((image, image), (affine, affine), np.ones(image.shape), (1.0, -1.0), 1.0, False, 1 / hz_per_voxel, 0.1))
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_what_is_expected_of_a_field_is_in_hz_and_mm_on_every_axis(axis: int) -> None:
+    """A field whose slope or curvature is the one expected weighs half, whatever the size of the voxels."""
+    voxel = (4.0, 2.0, 1.5)
+    prior = prior_of(voxel, 25.0)
+    mm = np.indices((9, 11, 10))[axis] * voxel[axis]
+    prior.weigh((7.0 * mm / 25.0).astype(np.float32))
+    inner = (slice(1, -1),) * 3
+    np.testing.assert_allclose(prior.stiff[inner], 0.5, rtol=1e-4)
+    np.testing.assert_allclose(prior.flat, 1, rtol=1e-4)
+    prior.weigh((0.5 * 0.4 * mm**2 / 25.0).astype(np.float32))
+    np.testing.assert_allclose(prior.flat[inner], 0.5, rtol=1e-3)
+
+
+def test_what_is_added_for_bends_is_the_derivative_of_their_cost() -> None:
+    prior, rng = prior_of((4.0, 2.0, 1.5), 25.0), np.random.default_rng(12)
+    u, change = random(rng, 9, 11, 10), random(rng, 9, 11, 10)
+    prior.weigh(u)
+    prior.stiff[:] = 0  # slopes are in the normal equations
+    found = np.zeros_like(u)
+    prior.add_bending(u, found)
+    numeric = (prior.cost(u + change) - prior.cost(u - change)) / 2  # exact for squares
+    assert float(np.vdot(found, change)) == pytest.approx(numeric, rel=1e-4)
 
 
 def test_unwarping_is_spline_interpolation() -> None:

@@ -3,7 +3,7 @@
 N4ITK (Tustison et al., IEEE Trans Med Imaging 2010, doi 10.1109/TMI.2010.2046908) with the histogram deconvolution of N3 (Sled et
 al., IEEE Trans Med Imaging 1998) and scattered-data B-splines (Lee et al., IEEE Trans Vis Comput Graph 1997). ITK's own adds up
 what its threads find in the order in which they end: not the same bytes twice, and half a minute on lattices as coarse as here.
-On a regular lattice the splines are products of small matrices, and the whole takes a second.
+On a regular lattice the splines are products of small matrices, and the whole takes a second. It is found at 4 mm.
 """
 
 import numpy as np
@@ -99,25 +99,6 @@ def sharpened(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (1 - part) * expected[left] + part * expected[left + 1]
 
 
-def _basis(n: int, voxel_mm: float, spline_mm: float, level: int) -> NDArray[np.float64]:
-    """Cubic B-splines at n voxels, (n, elements + 3): as few elements as cover them, in the middle, halved at every level."""
-    elements = max(1, int(np.ceil((n - 1) * voxel_mm / spline_mm))) * 2**level
-    at = (np.arange(n) - (n - 1) / 2) * voxel_mm / spline_mm * 2**level + elements / 2
-    first = np.minimum(at.astype(int), elements - 1)
-    t = at - first
-    result = np.zeros((n, elements + 3))
-    rows = np.arange(n)
-    for k, value in enumerate(((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)):
-        result[rows, first + k] = value / 6
-    return result
-
-
-def _onto(volume: NDArray[np.float64], matrices: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Contract each axis of a volume with the first axis of its matrix."""
-    first, second, third = matrices
-    return np.asarray(np.einsum("xyz,xi,yj,zk->ijk", volume, first, second, third, optimize=True), dtype=np.float64)
-
-
 def correct_bias(t1w: NDArray, grid: Grid, mask: NDArray | None = None) -> NDArray[np.float32]:
     """Receive bias taken out by N4 (Tustison et al., IEEE Trans Med Imaging 2010), estimated at 4 mm.
 
@@ -159,3 +140,22 @@ def foreground(image: NDArray) -> NDArray[np.bool_]:
     if positive.size == 0:
         return np.zeros(image.shape, dtype=bool)
     return np.asarray(image > 0.16 * np.percentile(positive, 90))
+
+
+def _basis(n: int, voxel_mm: float, spline_mm: float, level: int) -> NDArray[np.float64]:
+    """Cubic B-splines at n voxels, (n, elements + 3): as few elements as cover them, in the middle, halved at every level."""
+    elements = max(1, int(np.ceil((n - 1) * voxel_mm / spline_mm))) * 2**level
+    at = (np.arange(n) - (n - 1) / 2) * voxel_mm / spline_mm * 2**level + elements / 2
+    first = np.minimum(at.astype(int), elements - 1)
+    t = at - first
+    result = np.zeros((n, elements + 3))
+    rows = np.arange(n)
+    for k, value in enumerate(((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)):
+        result[rows, first + k] = value / 6
+    return result
+
+
+def _onto(volume: NDArray[np.float64], matrices: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Contract each axis of a volume with the first axis of its matrix."""
+    first, second, third = matrices
+    return np.asarray(np.einsum("xyz,xi,yj,zk->ijk", volume, first, second, third, optimize=True), dtype=np.float64)

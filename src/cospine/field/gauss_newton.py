@@ -101,7 +101,10 @@ class Unwarper:
 
 
 class Prior:
-    """What is expected of what is added to a displacement: slopes and bends with heavy tails (Cauchy), as fields are beside air.
+    """What slopes and bends cost that are added to a displacement.
+
+    Squares, weighted as Cauchy's heavy tails have it, for fields are steep and bent beside air; the weights are those of the
+    whole displacement.
 
     Slopes alone (Ruthotto et al. 2012) would flatten steep fields and leave noise between neighbours, which the Jacobian shows;
     bends alone (the bending energy of FSL's topup) would let lines without signal run away. Here second differences along the

@@ -1,8 +1,9 @@
 """The normal equations of one Gauss-Newton step for a displacement, and their lines along the phase encoding solved exactly.
 
-The step minimises |J d + r|^2 weighted by w, plus smoothness; J d = a d + c D d + e E d, D the central difference along p and E
-that along r (for a second image encoded there; e is of size 0 for none). D's rows: (D d)[0] = (d[1] - d[0]) / 2,
-(D d)[y] = (d[y+1] - d[y-1]) / 2, (D d)[n-1] = (d[n-1] - d[n-2]) / 2. Arrays as in `unwarp_kernels`.
+The step minimises |J d + r|^2 weighted by w, plus what slopes cost; bends are added by `smoothness.add_bending`.
+J d = a d + c D d + e E d, D the central difference along p and E that along r (for a second image encoded there; e is of size 0
+for none). D's rows: (D d)[0] = (d[1] - d[0]) / 2, (D d)[y] = (d[y+1] - d[y-1]) / 2, (D d)[n-1] = (d[n-1] - d[n-2]) / 2. Arrays as
+in `unwarp_kernels`.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def _column(j, s, y, r, n):
 
 @njit(cache=True, parallel=True)
 def normal_times(d, a, c, e, w, h, alpha, stiff, damping, along, beside, out):
-    """(J' W J + steepness + smoothness + damping) d; `along` and `beside` (of e's size) are scratch."""
+    """(J' W J + steepness + slopes + damping) d; `along` and `beside` (of e's size) are scratch."""
     ns, n, nr = d.shape
     other = e.size > 0
     for s in prange(ns):
@@ -78,7 +79,7 @@ def normal_times(d, a, c, e, w, h, alpha, stiff, damping, along, beside, out):
 
 @njit(cache=True, parallel=True)
 def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
-    """J' t + steepness + smoothness u, t the weighted residual: gradient of the cost by u."""
+    """J' t + steepness + slopes of u, t the weighted residual: gradient of the cost by u."""
     ns, n, nr = weighted.shape
     other = e.size > 0
     for s in prange(ns):

@@ -1,4 +1,4 @@
-"""What is expected of a displacement before any image is seen: bent in few places, and steps that leave its Jacobian positive.
+"""What is expected of a displacement before any image is seen: steep and bent in few places, its Jacobian positive.
 
 Arrays are C-contiguous float32 (s, p, r), p the phase-encoding axis; displacements are in voxels along it.
 """

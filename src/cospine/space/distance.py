@@ -55,6 +55,8 @@ def depth_in(mask: NDArray, voxel_mm: NDArray) -> NDArray[np.float32]:
 def closed(mask: NDArray, voxel_mm: NDArray, radius_mm: float) -> NDArray[np.bool_]:
     """A mask with its clefts filled: grown by a ball and shrunk again, as if it went on beyond the field of view.
 
+    A gap between the mask and the border of the field of view that is narrower than the ball's radius is a cleft, too.
+
     Parameters
     ----------
     mask : ndarray (x, y, z), bool
