@@ -85,16 +85,17 @@ def dense(system: dict[str, NDArray], alpha: NDArray, damping: float) -> NDArray
 
 
 def times(d: NDArray, system: dict[str, NDArray], damping: float = 0.3) -> NDArray[np.float32]:
-    a, c, e, w, h, stiff, _ = system.values()
+    a, c, e, w, h, stiff, flat = system.values()
     out, along = np.empty_like(d), np.empty_like(d)
-    normal_equations.normal_times(d, a, c, e, w, h, ALPHA, stiff, np.float32(damping), along, np.empty_like(e), out)
+    normal_equations.normal_times(d, a, c, e, w, h, np.float32(damping), along, np.empty_like(e), out)
+    smoothness.add_derivative(d, ALPHA, stiff, BETA, flat, np.full((3, *SHAPE), np.nan, np.float32), out)
     return out
 
 
 @CROSSED
 def test_normal_equations_are_those_of_the_dense_matrix(crossed: bool) -> None:
     system = linear(crossed)
-    matrix = dense(system, ALPHA, 0.3)
+    matrix = dense(system, ALPHA, 0.3) + bends(system["flat"], BETA)
     columns = np.stack([times(unit.reshape(SHAPE), system).ravel() for unit in np.eye(len(matrix), dtype=np.float32)], axis=1)
     np.testing.assert_allclose(columns, matrix, atol=2e-5)
     np.testing.assert_allclose(columns, columns.T, atol=1e-5)
@@ -147,7 +148,7 @@ def test_gradient_is_that_of_the_cost(crossed: bool) -> None:
     first, second = coefficients(images[0], along_y=True), coefficients(images[1])
     u = (2.5 * ndimage.gaussian_filter(rng.normal(size=shape), 1.0)).astype(np.float32)
     w = rng.uniform(0.5, 2, shape).astype(np.float32)
-    stiff = rng.uniform(0.5, 1, shape).astype(np.float32)
+    stiff, flat = (rng.uniform(0.5, 1, shape).astype(np.float32) for _ in range(2))
     base = np.eye(3, 4, dtype=np.float32)
     if crossed:  # the second image's own axes: it is encoded along r of the first
         second = np.ascontiguousarray(second.transpose(0, 2, 1))
@@ -165,11 +166,13 @@ def test_gradient_is_that_of_the_cost(crossed: bool) -> None:
         unwarp_kernels.unwarp_moved(second, u, Q2, base, still, np.ones(shape, np.float32), v2, s2, none)
         unwarp_kernels.linearise(u, Q1, v1, s1, Q2, m2, v2, s2, residual, mean, a, c, e)
         data = 0.5 * float((w.astype(float) * residual.astype(float) ** 2).sum())
-        return data + smoothness.roughness(u, ALPHA, stiff) + smoothness.steepness(u, strength, free, barrier, curved)
+        smooth = smoothness.roughness(u, ALPHA, stiff) + smoothness.bending(u, BETA, flat)
+        return data + smooth + smoothness.steepness(u, strength, free, barrier, curved)
 
     cost(u)
     found, along = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    normal_equations.gradient(u, w * residual, a, c, e, barrier, ALPHA, stiff, along, np.empty_like(e), found)
+    normal_equations.gradient(w * residual, a, c, e, barrier, along, np.empty_like(e), found)
+    smoothness.add_derivative(u, ALPHA, stiff, BETA, flat, np.empty((3, *shape), np.float32), found)
     assert np.count_nonzero(barrier) > 50
     for _ in range(4):
         change = random(rng, *shape)
@@ -228,10 +231,11 @@ def test_roughness_is_the_quadratic_form() -> None:
 def test_bending_is_the_quadratic_form_and_what_is_added_its_derivative() -> None:
     rng = np.random.default_rng(11)
     u, flat, before = random(rng), rng.uniform(0.2, 1, SHAPE).astype(np.float32), random(rng)
+    none = np.zeros(3, np.float32)
     matrix = bends(flat, BETA)
     assert smoothness.bending(u, BETA, flat) == pytest.approx(0.5 * u.ravel() @ matrix @ u.ravel(), rel=1e-5)
     out = before.copy()
-    smoothness.add_bending(u, BETA, flat, np.full((3, *SHAPE), np.nan, np.float32), out)
+    smoothness.add_derivative(u, none, np.ones_like(u), BETA, flat, np.full((3, *SHAPE), np.nan, np.float32), out)
     np.testing.assert_allclose((out - before).ravel(), matrix @ u.ravel(), atol=1e-4)
 
 
@@ -269,13 +273,12 @@ def test_what_is_expected_of_a_field_is_in_hz_and_mm_on_every_axis(axis: int) ->
     np.testing.assert_allclose(prior.flat[inner], 0.5, rtol=1e-3)
 
 
-def test_what_is_added_for_bends_is_the_derivative_of_their_cost() -> None:
+def test_what_is_added_for_smoothness_is_the_derivative_of_its_cost() -> None:
     prior, rng = prior_of((4.0, 2.0, 1.5), 25.0), np.random.default_rng(12)
     u, change = random(rng, 9, 11, 10), random(rng, 9, 11, 10)
     prior.weigh(u)
-    prior.stiff[:] = 0  # slopes are in the normal equations
     found = np.zeros_like(u)
-    prior.add_bending(u, found)
+    prior.add_derivative(u, found)
     numeric = (prior.cost(u + change) - prior.cost(u - change)) / 2  # exact for squares
     assert float(np.vdot(found, change)) == pytest.approx(numeric, rel=1e-4)
 

@@ -128,9 +128,9 @@ class Prior:
         """What a change costs."""
         return smoothness.roughness(change, self.alpha, self.stiff) + smoothness.bending(change, self.beta, self.flat)
 
-    def add_bending(self, change: NDArray, out: NDArray) -> None:
-        """Add the derivative of the bends' cost (that of the slopes is in `normal_equations`)."""
-        smoothness.add_bending(change, self.beta, self.flat, self._seconds, out)
+    def add_derivative(self, change: NDArray, out: NDArray) -> None:
+        """Add the derivative of the cost."""
+        smoothness.add_derivative(change, self.alpha, self.stiff, self.beta, self.flat, self._seconds, out)
 
 
 def improve(
@@ -193,8 +193,8 @@ def improve(
         before = cost(u)
         right = np.empty(shape, np.float32)
         scratch = (np.empty(shape, np.float32), np.empty_like(e))
-        normal_equations.gradient(u - start, w * residual, a, c, e, first, prior.alpha, prior.stiff, *scratch, right)
-        prior.add_bending(u - start, right)
+        normal_equations.gradient(w * residual, a, c, e, first, *scratch, right)
+        prior.add_derivative(u - start, right)
         np.negative(right, out=right)
         delta = _solved(a, c, e, w, curved, prior, np.float32(damping), right, cg_steps)
         size = 1.0
@@ -218,8 +218,8 @@ def _solved(
     """Solution of the normal equations by preconditioned conjugate gradients (Hestenes & Stiefel 1952)."""
     diagonal, one, two, z, times, along = (np.empty(right.shape, np.float32) for _ in range(6))
     beside = np.empty_like(e)
-    alpha, stiff = prior.alpha, prior.stiff
-    normal_equations.factorise(a, c, e, w, curved, alpha, stiff, prior.beta, prior.flat, damping, diagonal, one, two)
+    smooth = (prior.alpha, prior.stiff, prior.beta, prior.flat)
+    normal_equations.factorise(a, c, e, w, curved, *smooth, damping, diagonal, one, two)
     x = np.zeros_like(right)
     rest = right.copy()
     normal_equations.solve_lines(diagonal, one, two, rest, z)
@@ -227,8 +227,8 @@ def _solved(
     energy = np.vdot(rest, z)
     enough = _CG_TOLERANCE**2 * np.vdot(rest, rest)
     for _ in range(most):
-        normal_equations.normal_times(direction, a, c, e, w, curved, alpha, stiff, damping, along, beside, times)
-        prior.add_bending(direction, times)
+        normal_equations.normal_times(direction, a, c, e, w, curved, damping, along, beside, times)
+        prior.add_derivative(direction, times)
         curvature = np.vdot(direction, times)
         if curvature <= 0:  # nothing left to gain in single precision
             break

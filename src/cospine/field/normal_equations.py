@@ -1,6 +1,6 @@
 """The normal equations of one Gauss-Newton step for a displacement, and their lines along the phase encoding solved exactly.
 
-The step minimises |J d + r|^2 weighted by w, plus what slopes cost; bends are added by `smoothness.add_bending`.
+The step minimises |J d + r|^2 weighted by w, plus what smoothness costs, whose part `smoothness.add_derivative` adds.
 J d = a d + c D d + e E d, D the central difference along p and E that along r (for a second image encoded there; e is of size 0
 for none). D's rows: (D d)[0] = (d[1] - d[0]) / 2, (D d)[y] = (d[y+1] - d[y-1]) / 2, (D d)[n-1] = (d[n-1] - d[n-2]) / 2. Arrays as
 in `unwarp_kernels`.
@@ -35,8 +35,8 @@ def _column(j, s, y, r, n):
 
 
 @njit(cache=True, parallel=True)
-def normal_times(d, a, c, e, w, h, alpha, stiff, damping, along, beside, out):
-    """(J' W J + steepness + slopes + damping) d; `along` and `beside` (of e's size) are scratch."""
+def normal_times(d, a, c, e, w, h, damping, along, beside, out):
+    """(J' W J + steepness + damping) d; `along` and `beside` (of e's size) are scratch."""
     ns, n, nr = d.shape
     other = e.size > 0
     for s in prange(ns):
@@ -51,35 +51,24 @@ def normal_times(d, a, c, e, w, h, alpha, stiff, damping, along, beside, out):
                 along[s, y, r] = c[s, y, r] * t
                 if other:
                     beside[s, y, r] = e[s, y, r] * t
-    alpha_s, alpha_p, alpha_r = alpha[0] * _HALF, alpha[1] * _HALF, alpha[2] * _HALF
     for s in prange(ns):
-        before, behind = max(s - 1, 0), min(s + 1, ns - 1)
         for y in range(n):
             above, below = max(y - 1, 0), min(y + 1, n - 1)
             for r in range(nr):
                 here = d[s, y, r]
-                k = stiff[s, y, r]
-                left, right = max(r - 1, 0), min(r + 1, nr - 1)
                 out[s, y, r] += (
                     _row(along, s, y, r, n)
                     + damping * here
-                    + alpha_s
-                    * (
-                        (k + stiff[before, y, r]) * (here - d[before, y, r])
-                        + (k + stiff[behind, y, r]) * (here - d[behind, y, r])
-                    )
-                    + (alpha_p * (k + stiff[s, above, r]) + h[s, above, r]) * (here - d[s, above, r])
-                    + (alpha_p * (k + stiff[s, below, r]) + h[s, y, r]) * (here - d[s, below, r])
-                    + alpha_r
-                    * ((k + stiff[s, y, left]) * (here - d[s, y, left]) + (k + stiff[s, y, right]) * (here - d[s, y, right]))
+                    + h[s, above, r] * (here - d[s, above, r])
+                    + h[s, y, r] * (here - d[s, below, r])
                 )
                 if other:
                     out[s, y, r] += _column(beside, s, y, r, nr)
 
 
 @njit(cache=True, parallel=True)
-def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
-    """J' t + steepness + slopes of u, t the weighted residual: gradient of the cost by u."""
+def gradient(weighted, a, c, e, barrier, along, beside, out):
+    """J' t + steepness, t the weighted residual: gradient of the cost by u, but for smoothness."""
     ns, n, nr = weighted.shape
     other = e.size > 0
     for s in prange(ns):
@@ -90,28 +79,10 @@ def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
                 along[s, y, r] = c[s, y, r] * t
                 if other:
                     beside[s, y, r] = e[s, y, r] * t
-    alpha_s, alpha_p, alpha_r = alpha[0] * _HALF, alpha[1] * _HALF, alpha[2] * _HALF
     for s in prange(ns):
-        before, behind = max(s - 1, 0), min(s + 1, ns - 1)
         for y in range(n):
-            above, below = max(y - 1, 0), min(y + 1, n - 1)
             for r in range(nr):
-                here = u[s, y, r]
-                k = stiff[s, y, r]
-                left, right = max(r - 1, 0), min(r + 1, nr - 1)
-                out[s, y, r] += (
-                    _row(along, s, y, r, n)
-                    + alpha_s
-                    * (
-                        (k + stiff[before, y, r]) * (here - u[before, y, r])
-                        + (k + stiff[behind, y, r]) * (here - u[behind, y, r])
-                    )
-                    + alpha_p
-                    * ((k + stiff[s, above, r]) * (here - u[s, above, r]) + (k + stiff[s, below, r]) * (here - u[s, below, r]))
-                    + alpha_r
-                    * ((k + stiff[s, y, left]) * (here - u[s, y, left]) + (k + stiff[s, y, right]) * (here - u[s, y, right]))
-                )
-                out[s, y, r] -= barrier[s, y, r]
+                out[s, y, r] += _row(along, s, y, r, n) - barrier[s, y, r]
                 if y > 0:
                     out[s, y, r] += barrier[s, y - 1, r]
                 if other:
@@ -122,7 +93,7 @@ def gradient(u, weighted, a, c, e, barrier, alpha, stiff, along, beside, out):
 def factorise(a, c, e, w, h, alpha, stiff, beta, flat, damping, diagonal, first, second):
     """Factors of the part of the normal matrix along each line of p: L D L', L with two subdiagonals.
 
-    Bending (`smoothness.add_bending`) is in it: whole along p, by its diagonal across.
+    Smoothness (`smoothness.add_derivative`) is in it: whole along p, by its diagonal across.
     """
     ns, n, nr = a.shape
     across = 2 * alpha[0] + 2 * alpha[2]

@@ -95,8 +95,8 @@ def bending(u, beta, flat):
 
 
 @njit(cache=True, parallel=True)
-def add_bending(u, beta, flat, scratch, out):
-    """Adds the derivative of `bending` by u; it is linear in u. `scratch` is (3, s, p, r)."""
+def add_derivative(u, alpha, stiff, beta, flat, scratch, out):
+    """Adds the derivative of `roughness` and `bending` by u; it is linear in u. `scratch` is (3, s, p, r)."""
     ns, n, nr = u.shape
     for s in prange(ns):
         before, behind = max(s - 1, 0), min(s + 1, ns - 1)
@@ -111,15 +111,21 @@ def add_bending(u, beta, flat, scratch, out):
                 scratch[0, s, y, r] = beta_s * k * (u[before, y, r] - here + u[behind, y, r])
                 scratch[1, s, y, r] = beta_p * k * (u[s, above, r] - here + u[s, below, r])
                 scratch[2, s, y, r] = beta_r * k * (u[s, y, left] - here + u[s, y, right])
+    alpha_s, alpha_p, alpha_r = alpha[0] * _HALF, alpha[1] * _HALF, alpha[2] * _HALF
     for s in prange(ns):
         before, behind = max(s - 1, 0), min(s + 1, ns - 1)
         for y in range(n):
             above, below = max(y - 1, 0), min(y + 1, n - 1)
             for r in range(nr):
                 left, right = max(r - 1, 0), min(r + 1, nr - 1)
+                k, here = stiff[s, y, r], u[s, y, r]
+                ds = (k + stiff[before, y, r]) * (here - u[before, y, r]) + (k + stiff[behind, y, r]) * (here - u[behind, y, r])
+                dp = (k + stiff[s, above, r]) * (here - u[s, above, r]) + (k + stiff[s, below, r]) * (here - u[s, below, r])
+                dr = (k + stiff[s, y, left]) * (here - u[s, y, left]) + (k + stiff[s, y, right]) * (here - u[s, y, right])
                 # at the ends scratch is 0, so a neighbour beyond them may be the end itself
                 out[s, y, r] += (
-                    scratch[0, before, y, r] + scratch[0, behind, y, r] - 2 * scratch[0, s, y, r]
+                    alpha_s * ds + alpha_p * dp + alpha_r * dr
+                    + scratch[0, before, y, r] + scratch[0, behind, y, r] - 2 * scratch[0, s, y, r]
                     + scratch[1, s, above, r] + scratch[1, s, below, r] - 2 * scratch[1, s, y, r]
                     + scratch[2, s, y, left] + scratch[2, s, y, right] - 2 * scratch[2, s, y, r]
                 )  # fmt: skip
