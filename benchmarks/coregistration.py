@@ -146,7 +146,7 @@ def rows(one: Person, *, true_masks: bool) -> list[list[str]]:
     back = rigid_matrix(parameters, one.grid.to_ras(np.argwhere(around).mean(axis=0)))
     maps: list[tuple[str, PointMap, float]] = [
         ("header", lambda points: points, 0.0),
-        ("mutual information, rigid", Affine(np.linalg.inv(back)).map, mutual_s),
+        ("mutual information, rigid", Affine(back).inverse().map, mutual_s),
         ("ours, head's rigid part", Affine(found.rigid).map, np.nan),
         ("ours", found.to_epi.map, spent),
     ]

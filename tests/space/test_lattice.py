@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cospine.space.grid import Grid
-from cospine.space.lattice import at_spacing, brought, downsample, resampled
+from cospine.space.lattice import at_spacing, brought, downsample, resampled, window_about
 from cospine.space.transform import Affine
 
 GRID = Grid((24, 30, 12), np.array([[0.0, -1.1, 0, 20], [0.9, 0, 0, -10], [0, 0, 3.0, 5], [0, 0, 0, 1]]))
@@ -56,3 +56,12 @@ def test_from_grid_to_grid(spacing: float) -> None:
     inside = np.all((voxel >= 0) & (voxel <= np.array(GRID.shape) - 1), axis=-1)
     assert inside.sum() > 50
     np.testing.assert_allclose(resampled(ramp(GRID), GRID, target)[inside], ramp(target)[inside], atol=1e-3)
+
+
+def test_a_window_about_a_mask_keeps_its_voxels_where_they_are() -> None:
+    mask = np.zeros(GRID.shape, dtype=bool)
+    mask[1:5, 10:12, 6] = True
+    window = window_about(mask, 3.0, GRID)
+    assert window == (slice(0, 9), slice(7, 15), slice(5, 8))  # voxels of 0.9, 1.1 and 3 mm; the first axis ends at 0
+    part = GRID.part(window)
+    np.testing.assert_allclose(ramp(part), ramp(GRID)[window], atol=1e-4)

@@ -17,7 +17,7 @@ from cospine.anatomy.template_fit import bent_template_mask, fit_template
 from cospine.space.connected import largest_part
 from cospine.space.distance import closed, depth_in, distance_to
 from cospine.space.grid import Grid
-from cospine.space.lattice import at_spacing, resampled
+from cospine.space.lattice import at_spacing, resampled, window_about
 from cospine.space.transform import Affine
 
 _LEAST_EXTENT_MM = 90.0  # a field of view with a smaller second side holds no brain
@@ -100,10 +100,8 @@ def refine_mask(t1w: NDArray, grid: Grid, coarse: NDArray) -> NDArray[np.bool_]:
         One body without holes, at most 4 mm from the coarse mask's border outside and 5 mm inside.
     """
     # 1 mm is enough for a border and bounds time and memory; of thicker voxels an opening would take whole ones
-    window = _window(np.asarray(coarse, dtype=bool), np.ceil(14.0 / grid.voxel_mm).astype(int))
-    corner = grid.affine.copy()
-    corner[:3, 3] = grid.to_ras(np.array([axis.start for axis in window]))
-    cut = Grid(coarse[window].shape, corner)
+    window = window_about(coarse, 14.0, grid)
+    cut = grid.part(window)
     image, work = at_spacing(np.asarray(t1w, dtype=np.float32)[window], cut, _BORDER_MM)
     given = at_spacing(np.asarray(coarse, dtype=np.float32)[window], cut, _BORDER_MM)[0] > 0.5
     distance = distance_to(given, work.voxel_mm) - depth_in(given, work.voxel_mm)  # negative inside
@@ -125,15 +123,6 @@ def refine_mask(t1w: NDArray, grid: Grid, coarse: NDArray) -> NDArray[np.bool_]:
     # where the coarse mask ends at the foramen magnum, so does this one
     mask[window] = (smooth > 0.5) & ~_below(np.asarray(coarse, dtype=bool)[window], cut)
     return largest_part(mask)
-
-
-def _window(mask: NDArray, margin: NDArray) -> tuple[slice, slice, slice]:
-    """Box about a mask."""
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    i, j, k = (
-        slice(max(axis.start - int(m), 0), min(axis.stop + int(m), n)) for axis, m, n in zip(box, margin, mask.shape, strict=True)
-    )
-    return i, j, k
 
 
 def _tissue_levels(values: NDArray) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from cospine.register.information import Comparison, compare
 from cospine.register.local_correlation import Patches, fit_patches, patches
 from cospine.space.distance import distance_to
 from cospine.space.grid import Grid
+from cospine.space.lattice import window_about
 from cospine.space.transform import Affine, Chain, Displacement, inverse_displacement, jacobian, rigid_matrix
 
 logger = logging.getLogger(__name__)
@@ -276,13 +277,8 @@ def _align_head(
 
 def _cropped(t1w: NDArray, brain: NDArray, grid: Grid) -> tuple[NDArray, NDArray, Grid]:
     """The T1w about its brain: all that the head's alignment looks at."""
-    margin = np.ceil(_CROP_MM / grid.voxel_mm).astype(int)
-    held = [np.flatnonzero(brain.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
-    low = np.array([max(int(h[0]) - m, 0) for h, m in zip(held, margin, strict=True)])
-    part = tuple(slice(a, int(h[-1]) + m + 1) for a, h, m in zip(low, held, margin, strict=True))
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_ras(low)
-    return t1w[part], brain[part], Grid(t1w[part].shape, affine)
+    window = window_about(brain, _CROP_MM, grid)
+    return t1w[window], brain[window], grid.part(window)
 
 
 def _starts(brain: NDArray, grid: Grid, centre: NDArray) -> list[NDArray[np.float64]]:

@@ -139,9 +139,9 @@ def _place(head: Head, fit: BrainFit) -> tuple[Place, float]:
     """What must stay, on the network's grid, and how well the two brains agree."""
     grid = head.grid
     seen = head.probability[CEREBRUM] + head.probability[CEREBELLUM_BRAINSTEM] > 0.5
-    to_mni = np.asarray(np.linalg.inv(fit.to_t1w.matrix), dtype=np.float64)
+    to_mni = fit.to_t1w.inverse()
     template = brain_template(2)
-    points = grid.to_ras(np.moveaxis(np.indices(grid.shape), 0, -1)) @ to_mni[:3, :3].T + to_mni[:3, 3]
+    points = to_mni.map(grid.to_ras(np.moveaxis(np.indices(grid.shape), 0, -1)))
     voxel = np.moveaxis(template.grid.to_voxel(points), -1, 0)
     laid = ndimage.map_coordinates(template.mask.astype(np.float32), voxel, order=1, mode="constant") > 0.5
     agreement = 2 * float((seen & laid).sum()) / max(float(seen.sum() + laid.sum()), 1.0)
@@ -152,4 +152,4 @@ def _place(head: Head, fit: BrainFit) -> tuple[Place, float]:
         index = np.clip(np.rint(grid.to_voxel(line)).astype(int), 0, np.array(grid.shape) - 1).T
         axis[tuple(index)] = True
         keep |= distance_to(axis, grid.voxel_mm) <= _CORD_MARGIN_MM
-    return Place(to_mni, keep, grid), agreement
+    return Place(to_mni.matrix, keep, grid), agreement

@@ -217,7 +217,5 @@ def _cropped(image: NDArray, grid: Grid, to_t1w: Affine) -> tuple[NDArray[np.flo
     voxel = grid.to_voxel(to_t1w.map(corners))
     low = np.clip(np.floor(voxel.min(axis=0)).astype(int), 0, np.array(grid.shape) - 1)
     high = np.clip(np.ceil(voxel.max(axis=0)).astype(int) + 1, low + 1, grid.shape)
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_ras(low)
-    part = image[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    return part, Grid(part.shape, affine)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return image[i, j, k], grid.part((i, j, k))

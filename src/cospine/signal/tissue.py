@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cospine.errors import CoSpineError
-from cospine.space.distance import distance_to
+from cospine.space.distance import depth_in
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ def _landscape(
     """Brain that gives signal; depth in it, mm; signal and relative variation over what they are in the neighbourhood."""
     tissue = brain & (mean > 0.3 * np.median(mean[brain]))
     # beyond the field of view's edge the brain goes on
-    depth = distance_to(~np.pad(brain, 1, mode="edge"), voxel_mm)[1:-1, 1:-1, 1:-1]
+    depth = depth_in(brain, voxel_mm)
     level = _relative(mean, tissue, _BIAS_MM / voxel_mm)
     variation = np.divide(sd, mean, out=np.zeros_like(mean), where=tissue)
     variation = _smooth(variation, tissue, np.minimum(1.5, 0.6 * voxel_mm) / voxel_mm)

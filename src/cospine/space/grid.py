@@ -86,6 +86,12 @@ class Grid:
         """Which continuous voxel indices (..., 3) lie between the centres of the outermost voxels."""
         return np.all((voxel >= 0) & (voxel <= np.array(self.shape) - 1), axis=-1)
 
+    def part(self, window: tuple[slice, slice, slice]) -> "Grid":
+        """Grid of the voxels in a window, whose slices have both ends."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_ras(np.array([along.start for along in window]))
+        return Grid(tuple(along.stop - along.start for along in window), affine)
+
 
 @dataclass(frozen=True)
 class Image:

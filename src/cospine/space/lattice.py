@@ -1,4 +1,4 @@
-"""Images on other lattices: coarser, finer, or as an affine map brings them there. Linear, the border continued."""
+"""Images on other lattices: a part, coarser, finer, or where an affine map brings them. Linear, the border continued."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,33 @@ def at_spacing(image: NDArray, grid: Grid, spacing_mm: float) -> tuple[NDArray[n
     affine[:3, 3] = lattice.to_ras((1 / times - 1) / 2)
     finer = Grid(tuple((times * lattice.shape).tolist()), affine)
     return resampled(coarser, lattice, finer), finer
+
+
+def window_about(mask: NDArray, margin_mm: float, grid: Grid) -> tuple[slice, slice, slice]:
+    """The voxels about a mask.
+
+    Parameters
+    ----------
+    mask : ndarray (x, y, z), bool
+        Some of it must be set.
+    margin_mm : float
+        How far the window goes on beyond it, as far as the grid does.
+    grid : Grid
+        Its grid.
+
+    Returns
+    -------
+    tuple of slice
+        Of `Grid.part`, too.
+    """
+    margin = np.ceil(margin_mm / grid.voxel_mm).astype(int)
+    i, j, k = (
+        slice(max(along.start - int(m), 0), min(along.stop + int(m), n))
+        for along, m, n in zip(
+            ndimage.find_objects(np.asarray(mask, dtype=bool).view(np.uint8))[0], margin, grid.shape, strict=True
+        )
+    )
+    return i, j, k
 
 
 def brought(image: NDArray, grid: Grid, affine: Affine, lattice: Grid) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
