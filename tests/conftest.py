@@ -1,14 +1,16 @@
-"""What all tests share: seeded Hypothesis, real images that others made, and a SLURM cluster.
+"""What all tests share: seeded Hypothesis, real images that others made, the official validator, and a SLURM cluster.
 
 The images live outside the repository; tests that need them, or the cluster, skip where they are absent.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,22 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"the real images are not there: {folder / 'data'}")
     return folder
+
+
+@pytest.fixture
+def official_errors(tmp_path: Path) -> Callable[[Path], list[dict[str, object]]]:
+    """What the official BIDS validator calls an error in a dataset."""
+    program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed")
+
+    def errors(dataset: Path) -> list[dict[str, object]]:
+        environment = {**os.environ, "DENO_DIR": str(tmp_path / "deno"), "DENO_NO_UPDATE_CHECK": "1"}
+        command = [program, str(dataset), "--format", "json"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        return [one for one in json.loads(done.stdout)["issues"]["issues"] if one["severity"] == "error"]
+
+    return errors
 
 
 @pytest.fixture(scope="module")
